@@ -1,0 +1,102 @@
+"""Load scenarios as pytest tests.
+
+Installed but unused it costs nothing: the public names are imported when they are first asked for
+(PEP 562).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .engine.executors.constant_arrival_rate import ConstantArrivalRate
+    from .engine.executors.constant_vus import ConstantVUs
+    from .engine.scenario import Iteration, Scenario
+    from .errors import (
+        CertloadError,
+        ConfigurationError,
+        IntegrityFailed,
+        InvalidRun,
+        PreflightError,
+        ReportError,
+        ScaleFailure,
+        ScenarioError,
+        SeedError,
+        StackError,
+    )
+    from .samples import Outcome, Samples
+    from .session import Load
+    from .units import Duration, Rate, minutes, ms, seconds, us
+    from .verdict.measure import Measure
+    from .verdict.result import RunResult, StepResult
+
+_HOMES = {
+    "CertloadError": "errors",
+    "ConfigurationError": "errors",
+    "ConstantArrivalRate": "engine.executors.constant_arrival_rate",
+    "ConstantVUs": "engine.executors.constant_vus",
+    "Duration": "units",
+    "IntegrityFailed": "errors",
+    "InvalidRun": "errors",
+    "Iteration": "engine.scenario",
+    "Load": "session",
+    "Measure": "verdict.measure",
+    "Outcome": "samples",
+    "PreflightError": "errors",
+    "Rate": "units",
+    "ReportError": "errors",
+    "RunResult": "verdict.result",
+    "Samples": "samples",
+    "ScaleFailure": "errors",
+    "Scenario": "engine.scenario",
+    "ScenarioError": "errors",
+    "SeedError": "errors",
+    "StackError": "errors",
+    "StepResult": "verdict.result",
+    "minutes": "units",
+    "ms": "units",
+    "seconds": "units",
+    "us": "units",
+}
+
+__all__ = [
+    "CertloadError",
+    "ConfigurationError",
+    "ConstantArrivalRate",
+    "ConstantVUs",
+    "Duration",
+    "IntegrityFailed",
+    "InvalidRun",
+    "Iteration",
+    "Load",
+    "Measure",
+    "Outcome",
+    "PreflightError",
+    "Rate",
+    "ReportError",
+    "RunResult",
+    "Samples",
+    "ScaleFailure",
+    "Scenario",
+    "ScenarioError",
+    "SeedError",
+    "StackError",
+    "StepResult",
+    "minutes",
+    "ms",
+    "seconds",
+    "us",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

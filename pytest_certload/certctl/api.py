@@ -1,0 +1,236 @@
+"""What does a scenario ask of certctl? Its seeded fleet, its rules, and its database afterwards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+from pytest_certload.database import Database
+from pytest_certload.engine.scenario import Iteration
+from pytest_certload.errors import ConfigurationError, PreflightError
+
+if TYPE_CHECKING:
+    from pytest_certload.stack import Stack
+
+__all__ = ["ACME_PROFILE", "Agent", "Certctl", "share"]
+
+#: The profile that the seed makes for ACME, in trust mode.
+ACME_PROFILE = "prof-loadtest"
+
+_AGENTS = "ag-loadtest-%"
+_CERTIFICATES = "cert-loadtest-bulk-%"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agent:
+    """One agent of the seeded fleet.
+
+    Attributes:
+        id: Its id in the path of the API.
+        metadata: What it says of itself with each heartbeat: ``version``, ``hostname``, ``os``,
+            ``architecture``, ``ip_address``.
+    """
+
+    id: str
+    metadata: Mapping[str, str]
+
+
+class Response(Protocol):
+    """The part of an ``aiohttp.ClientResponse`` that is looked at."""
+
+    @property
+    def status(self) -> int:
+        """The status code."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers, names in any case."""
+
+    async def text(self) -> str:
+        """The body."""
+
+
+class Certctl:
+    """The seeded certctl under test.
+
+    Every question opens a connection of its own, outside the server's pool, and closes it; so
+    the object belongs to no event loop.
+    """
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+
+    @classmethod
+    def of_stack(cls, stack: Stack) -> Certctl:
+        """The certctl that a stack runs.
+
+        Raises:
+            ConfigurationError: An external stack without a database: the work could not be proven.
+        """
+        if stack.dsn is None:
+            raise ConfigurationError(
+                "the scenarios prove their work in certctl's database, and the external stack has "
+                "none: set --certload-dsn to the Postgres of the server"
+            )
+        return cls(stack.dsn)
+
+    def database(self) -> AbstractAsyncContextManager[Database]:
+        """A connection to the database, for questions of a test's own."""
+        return Database.connect(self._dsn)
+
+    # Agents.
+
+    async def agents(self) -> Sequence[Agent]:
+        """The seeded fleet, by id, set back to the state of a healthy fleet.
+
+        All agents are Online with a heartbeat of at most a minute ago, as a fleet's would be:
+        what an earlier scenario left behind must not decide this one. (An agent that was Offline
+        keeps its old heartbeat time through the first new one.)
+
+        Raises:
+            PreflightError: There is none.
+        """
+        async with self.database() as db:
+            await db.execute(
+                "UPDATE agents SET status = 'Online', retired_at = NULL, "
+                "last_heartbeat_at = now() - random() * interval '59 seconds' WHERE id LIKE $1",
+                _AGENTS,
+            )
+            rows = await db.fetch(
+                "SELECT id, version, hostname, os, architecture, ip_address "
+                "FROM agents WHERE id LIKE $1 ORDER BY id",
+                _AGENTS,
+            )
+        if not rows:
+            raise PreflightError(_unseeded("agents", "02_agent_fleet.sql"))
+        return [
+            Agent(id=row["id"], metadata={k: v for k, v in row.items() if k != "id"})
+            for row in rows
+        ]
+
+    async def agents_seen_since(
+        self, since: datetime, ids: Collection[str] | None = None
+    ) -> int:
+        """How many agents the database has seen at or after an instant; of all, or of ``ids``."""
+        async with self.database() as db:
+            return int(
+                await db.fetchval(
+                    "SELECT count(*) FROM agents WHERE last_heartbeat_at >= $1 "
+                    "AND id LIKE $2 AND ($3::text[] IS NULL OR id = ANY($3))",
+                    since,
+                    _AGENTS,
+                    None if ids is None else list(ids),
+                )
+            )
+
+    async def agents_offline(self) -> int:
+        """How many agents of the fleet are not Online."""
+        async with self.database() as db:
+            return int(
+                await db.fetchval(
+                    "SELECT count(*) FROM agents WHERE id LIKE $1 AND status <> 'Online'", _AGENTS
+                )
+            )
+
+    # Certificates.
+
+    async def certificates(self) -> Sequence[str]:
+        """Ids of the seeded certificates, in order, set back to renewable: Active, without jobs.
+
+        Raises:
+            PreflightError: There are none.
+        """
+        async with self.database() as db, db.transaction():
+            await db.execute("DELETE FROM jobs WHERE certificate_id LIKE $1", _CERTIFICATES)
+            await db.execute(
+                "UPDATE managed_certificates SET status = 'Active' "
+                "WHERE id LIKE $1 AND status <> 'Active'",
+                _CERTIFICATES,
+            )
+            rows = await db.fetch(
+                "SELECT id FROM managed_certificates WHERE id LIKE $1 ORDER BY id", _CERTIFICATES
+            )
+        if not rows:
+            raise PreflightError(_unseeded("certificates", "01_bulk_renewal_certs.sql"))
+        return [row["id"] for row in rows]
+
+    async def renewal_jobs(self) -> Mapping[str, str]:
+        """Every renewal job of the seeded certificates: job id → certificate id."""
+        async with self.database() as db:
+            rows = await db.fetch(
+                "SELECT id, certificate_id FROM jobs "
+                "WHERE type = 'Renewal' AND certificate_id LIKE $1",
+                _CERTIFICATES,
+            )
+        return {row["id"]: row["certificate_id"] for row in rows}
+
+    async def certificates_renewing(self) -> int:
+        """How many of the seeded certificates are in the state RenewalInProgress."""
+        async with self.database() as db:
+            return int(
+                await db.fetchval(
+                    "SELECT count(*) FROM managed_certificates "
+                    "WHERE id LIKE $1 AND status = 'RenewalInProgress'",
+                    _CERTIFICATES,
+                )
+            )
+
+    # ACME.
+
+    def acme(self, resource: str) -> str:
+        """Path of an ACME resource of the seeded profile, such as ``directory``."""
+        return f"/acme/profile/{ACME_PROFILE}/{resource}"
+
+    async def acme_nonces(self) -> int:
+        """How many nonces are in the database."""
+        async with self.database() as db:
+            return int(await db.fetchval("SELECT count(*) FROM acme_nonces"))
+
+    # Rules.
+
+    async def check_rate_limited(self, iteration: Iteration, response: Response) -> None:
+        """Hold the shape of a refusal by the global limiter, if this is one (status 429).
+
+        A plain-text answer with ``Retry-After: 1`` and the body ``{"error":"Rate limit exceeded"}``.
+        An answer with any other status is not looked at. A refusal in the right shape is still
+        not the status that the scenario expects.
+        """
+        if response.status != 429:
+            return
+        kind = response.headers.get("Content-Type", "").partition(";")[0]
+        retry_after = response.headers.get("Retry-After")
+        try:
+            body = json.loads(await response.text())
+        except ValueError:
+            body = None
+        iteration.check(
+            kind == "text/plain"
+            and retry_after == "1"
+            and body == {"error": "Rate limit exceeded"},
+            "429 with a wrong shape: the global limiter answers text/plain with Retry-After: 1 "
+            'and {"error":"Rate limit exceeded"}',
+        )
+
+
+def share(items: Sequence[str], number: int, *, of: int) -> Sequence[str]:
+    """Part ``number`` of a sequence cut into ``of`` parts, the sizes as even as can be.
+
+    The parts follow one another, hold each item once, and together are the whole.
+
+    Raises:
+        IndexError: There is no such part.
+    """
+    if not 0 <= number < of:
+        raise IndexError(f"part {number} of {of}")
+    return items[number * len(items) // of : (number + 1) * len(items) // of]
+
+
+def _unseeded(what: str, file: str) -> str:
+    return (
+        f"the database has no load-test {what}: the seed file {file} is missing from the seed "
+        "folder (--certload-seed)"
+    )

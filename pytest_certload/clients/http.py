@@ -1,0 +1,101 @@
+"""How is an HTTP request spoken? aiohttp, set up for load: bounded, verified, and watched.
+
+PYTEST_DONT_REWRITE: this is the hot path.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+
+import aiohttp
+
+from pytest_certload.engine.scenario import current_iteration
+from pytest_certload.errors import ConfigurationError
+from pytest_certload.samples import Outcome
+from pytest_certload.units import Duration
+
+__all__ = ["classify", "http_client"]
+
+#: Below the 60 s after which common servers close idle connections.
+_KEEP_ALIVE_SECONDS = 30.0
+
+
+def http_client(
+    *,
+    base_url: str,
+    connections: int,
+    timeout: Duration,
+    ca_path: Path | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> aiohttp.ClientSession:
+    """A client session bound to a base URL, for one event loop.
+
+    Every response is reported to the iteration it belongs to, so that a failure status nobody
+    expected cannot pass unseen. Cookies are not kept; certificates are always verified.
+
+    Args:
+        base_url: Where relative URLs lead, such as ``https://127.0.0.1:8443``.
+        connections: Most connections at once.
+        timeout: Total time a request may take.
+        ca_path: PEM file of the only CA to trust; default: the machine's.
+        headers: Sent with every request.
+
+    Raises:
+        ConfigurationError: The CA file cannot be read.
+    """
+    connector = aiohttp.TCPConnector(
+        limit=connections,
+        ssl=tls_context(ca_path),
+        keepalive_timeout=_KEEP_ALIVE_SECONDS,
+        ttl_dns_cache=300,
+    )
+    return aiohttp.ClientSession(
+        base_url=base_url,
+        connector=connector,
+        headers=headers,
+        timeout=aiohttp.ClientTimeout(total=timeout.total_seconds),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        middlewares=(_report_response,),
+    )
+
+
+def tls_context(ca_path: Path | None) -> ssl.SSLContext:
+    """A context that verifies certificate and host name.
+
+    Raises:
+        ConfigurationError: The CA file cannot be read.
+    """
+    try:
+        return ssl.create_default_context(cafile=ca_path)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(
+            f"the CA file {ca_path} cannot be used ({error}); name a PEM file with --certload-ca"
+        ) from error
+
+
+async def _report_response(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    response = await handler(request)
+    iteration = current_iteration.get()
+    if iteration is not None:
+        iteration.saw(response)
+    return response
+
+
+def classify(error: BaseException) -> Outcome | None:
+    """The outcome that an exception of this client means; None when it is not the client's."""
+    if isinstance(error, TimeoutError):
+        return Outcome.TIMEOUT
+    if isinstance(error, (aiohttp.ContentTypeError, json.JSONDecodeError, UnicodeDecodeError)):
+        return Outcome.CHECK_FAILED
+    if isinstance(error, aiohttp.InvalidURL):
+        return Outcome.EXCEPTION
+    if isinstance(error, aiohttp.ClientResponseError):
+        return Outcome.UNEXPECTED_STATUS
+    if isinstance(error, (aiohttp.ClientError, OSError)):
+        return Outcome.CONNECTION_ERROR
+    return None

@@ -1,0 +1,320 @@
+"""How is Postgres asked? One connection, errors that explain themselves, and nothing else.
+
+The only module that knows asyncpg.  A ``Database`` belongs to the event loop that opened it;
+``run_sync`` gives synchronous code a loop of its own for the time of one coroutine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import threading
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Generic, TypeVar
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from pytest_certload.errors import ConfigurationError, StackError
+
+__all__ = [
+    "MINIMUM_VERSION",
+    "Database",
+    "DatabaseUnreachable",
+    "StatementError",
+    "describe_dsn",
+    "run_sync",
+]
+
+T = TypeVar("T")
+
+MINIMUM_VERSION = 15
+CONNECT_SECONDS = 10.0
+SETTINGS = (
+    "shared_buffers",
+    "effective_cache_size",
+    "work_mem",
+    "max_connections",
+    "synchronous_commit",
+    "fsync",
+    "full_page_writes",
+    "wal_level",
+    "max_wal_size",
+    "checkpoint_timeout",
+    "autovacuum",
+    "jit",
+    "shared_preload_libraries",
+)
+
+
+class DatabaseUnreachable(StackError):
+    """No connection at all, or not yet: Postgres may be starting still."""
+
+
+class StatementError(StackError):
+    """Postgres refused a statement.
+
+    Attributes:
+        sqlstate: The five characters of its error class.
+        reason: Its message, with the detail if it gave one.
+        position: Where in the statement, in characters from 1; None when it does not say.
+    """
+
+    def __init__(self, sqlstate: str, reason: str, position: int | None) -> None:
+        super().__init__(
+            f"Postgres refused a statement: {reason} (SQLSTATE {sqlstate})"
+        )
+        self.sqlstate = sqlstate
+        self.reason = reason
+        self.position = position
+
+
+class Database:
+    """One connection.  Tasks that share it take turns; a transaction is one turn."""
+
+    def __init__(self, connection: asyncpg.Connection[Any], name: str) -> None:
+        self._connection = connection
+        self._name = name
+        self._turn = asyncio.Lock()
+        self._owner: asyncio.Task[Any] | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, dsn: str) -> AsyncIterator[Database]:
+        """Connect, and close in the end.
+
+        Args:
+            dsn: ``postgresql://user:password@host:port/database``.
+
+        Raises:
+            ConfigurationError: The DSN is not one.
+            StackError: Postgres cannot be reached, refuses, or is older than 15.
+        """
+        name = describe_dsn(dsn)
+        connection = await _connect(dsn, name)
+        try:
+            _check_version(connection, name)
+            yield cls(connection, name)
+        finally:
+            await _close(connection)
+
+    async def fetch(self, sql: str, *args: object) -> list[Mapping[str, Any]]:
+        """All rows of a query, as mappings.
+
+        Raises:
+            StatementError: Postgres refused it.
+            StackError: The connection was lost.
+        """
+        async with self._taking_turns():
+            return [dict(row) for row in await self._connection.fetch(sql, *args)]
+
+    async def fetchval(self, sql: str, *args: object) -> Any:
+        """The first column of the first row, None without rows.  Raises as ``fetch``."""
+        async with self._taking_turns():
+            return await self._connection.fetchval(sql, *args)
+
+    async def execute(self, sql: str, *args: object) -> str:
+        """Run a statement and return its tag, such as ``INSERT 0 5``.  Raises as ``fetch``."""
+        async with self._taking_turns():
+            return await self._connection.execute(sql, *args)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """Run the body's statements as one transaction; inside another one, as a savepoint."""
+        async with self._taking_turns():
+            before, self._owner = self._owner, asyncio.current_task()
+            try:
+                async with self._connection.transaction():
+                    yield
+            finally:
+                self._owner = before
+
+    async def version(self) -> str:
+        """Version of the server, such as ``18.6``."""
+        return str(await self.fetchval("SHOW server_version")).split()[0]
+
+    async def settings(self) -> dict[str, str]:
+        """The settings that decide how fast it is."""
+        rows = await self.fetch(
+            "SELECT name, current_setting(name) AS value FROM pg_settings WHERE name = ANY($1)",
+            list(SETTINGS),
+        )
+        return dict(sorted((str(row["name"]), str(row["value"])) for row in rows))
+
+    @asynccontextmanager
+    async def _taking_turns(self) -> AsyncIterator[None]:
+        if self._owner is not None and self._owner is asyncio.current_task():
+            async with self._explaining():
+                yield
+            return
+        async with self._turn, self._explaining():
+            yield
+
+    @asynccontextmanager
+    async def _explaining(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except asyncpg.PostgresConnectionError as error:
+            raise self._lost(error) from error
+        except asyncpg.PostgresError as error:
+            if error.sqlstate is not None and error.sqlstate.startswith("57P"):
+                raise self._lost(error) from error
+            raise _statement_error(error) from error
+        except (asyncpg.InterfaceError, OSError) as error:
+            if self._connection.is_closed():
+                raise self._lost(error) from error
+            raise
+
+    def _lost(self, error: Exception) -> StackError:
+        return StackError(
+            f"The connection to Postgres at {self._name} was lost ({error}); "
+            "look into its log for the reason."
+        )
+
+
+def describe_dsn(dsn: str) -> str:
+    """Host, port and database of a DSN, without user and password.
+
+    Raises:
+        ConfigurationError: It is not a Postgres URL.
+    """
+    try:
+        parts = urlsplit(dsn)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    if parts.scheme not in ("postgres", "postgresql") or not parts.hostname:
+        # The value itself is not repeated: it holds a password.
+        raise ConfigurationError(
+            "--certload-dsn is not a Postgres URL; "
+            "write postgresql://user:password@host:5432/database"
+        )
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{host}:{port or 5432}{parts.path}"
+
+
+async def _connect(dsn: str, name: str) -> asyncpg.Connection[Any]:
+    try:
+        return await asyncpg.connect(
+            dsn,
+            timeout=CONNECT_SECONDS,
+            server_settings={"application_name": "certload"},
+        )
+    except (
+        asyncpg.InvalidPasswordError,
+        asyncpg.InvalidAuthorizationSpecificationError,
+    ) as error:
+        raise StackError(
+            f"Postgres at {name} refuses the user or the password ({error}); "
+            "correct them in --certload-dsn."
+        ) from error
+    except asyncpg.InvalidCatalogNameError as error:
+        raise StackError(
+            f"Postgres at {name} has no such database; create it or correct --certload-dsn."
+        ) from error
+    except (asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError) as error:
+        raise DatabaseUnreachable(
+            f"Postgres at {name} takes no connections ({error}); wait until it is up."
+        ) from error
+    except asyncpg.PostgresError as error:
+        raise StackError(
+            f"Postgres at {name} does not let us in: {error} (SQLSTATE {error.sqlstate})."
+        ) from error
+    except TimeoutError as error:
+        raise DatabaseUnreachable(
+            f"Postgres at {name} does not answer within {CONNECT_SECONDS:.0f} s; "
+            "check --certload-dsn and that nothing filters the port."
+        ) from error
+    except OSError as error:
+        raise DatabaseUnreachable(
+            f"Postgres at {name} cannot be reached ({error}); "
+            "check --certload-dsn and that Postgres runs."
+        ) from error
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError, ValueError) as error:
+        raise StackError(
+            f"What answers at {name} does not speak as Postgres does, or --certload-dsn has "
+            f"parameters that cannot be used ({error})."
+        ) from error
+
+
+def _check_version(connection: asyncpg.Connection[Any], name: str) -> None:
+    version = connection.get_server_version()
+    if version.major < MINIMUM_VERSION:
+        raise StackError(
+            f"Postgres at {name} is version {version.major}.{version.minor}; "
+            f"version {MINIMUM_VERSION} or later is needed."
+        )
+
+
+async def _close(connection: asyncpg.Connection[Any]) -> None:
+    try:
+        await connection.close(timeout=CONNECT_SECONDS)
+    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection.terminate()
+
+
+def _statement_error(error: asyncpg.PostgresError) -> StatementError:
+    reason = str(error.args[0]) if error.args else type(error).__name__
+    detail = getattr(error, "detail", None)
+    position = getattr(error, "position", None)
+    return StatementError(
+        sqlstate=str(error.sqlstate),
+        reason=re.sub(r"\s*\n\s*", " ", f"{reason}; {detail}" if detail else reason),
+        position=int(position) if position else None,
+    )
+
+
+def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end in a thread and a loop of its own, and return its result.
+
+    Works also when this thread has a running event loop.  An interruption (Ctrl-C) cancels the
+    coroutine, waits for its clean-up, and is raised again.
+    """
+    runner = _Runner(coroutine)
+    thread = threading.Thread(target=runner.run, name="certload-run-sync")
+    thread.start()
+    try:
+        thread.join()
+    except BaseException:
+        runner.cancel()
+        thread.join()
+        raise
+    return runner.result()
+
+
+class _Runner(Generic[T]):
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._coroutine = coroutine
+        self._ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[T] | None = None
+        self._values: list[T] = []
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
+            self._error = error
+        finally:
+            self._ready.set()
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.create_task(self._coroutine)
+        self._ready.set()
+        self._values.append(await self._task)
+
+    def cancel(self) -> None:
+        self._ready.wait()
+        if self._loop is not None and self._task is not None:
+            # A closed loop says that the coroutine came to its end meanwhile.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._task.cancel)
+
+    def result(self) -> T:
+        if self._error is not None:
+            raise self._error
+        return self._values[0]

@@ -1,0 +1,1 @@
+"""How is load made? No protocol, no database, no pytest in here."""

@@ -1,0 +1,62 @@
+"""Which errors does a load test raise? One tree, told apart by what the reader must do.
+
+``CertloadError`` means the run could not be made or trusted as asked: the message names
+the cause and the remedy and is printed without a traceback.  ``ScaleFailure`` means the
+run was made and its verdict is a failure; it is an ``AssertionError``, so that it counts
+as a failed test and not as an error.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CertloadError",
+    "ConfigurationError",
+    "IntegrityFailed",
+    "InvalidRun",
+    "PreflightError",
+    "ReportError",
+    "ScaleFailure",
+    "ScenarioError",
+    "SeedError",
+    "StackError",
+]
+
+
+class CertloadError(Exception):
+    """Base of every error that is explained by its message alone."""
+
+
+class ConfigurationError(CertloadError):
+    """An option, an argument or a marker keyword has a value that cannot be used."""
+
+
+class StackError(CertloadError):
+    """Postgres or the server under test could not be started, reached or trusted."""
+
+
+class SeedError(StackError):
+    """A seed file is missing, broken, or left another number of rows than it declares."""
+
+
+class PreflightError(StackError):
+    """The stack runs, but is not in the state that the scenario needs."""
+
+
+class ReportError(CertloadError):
+    """A result file could not be written."""
+
+
+class ScaleFailure(AssertionError):
+    """Base of the verdicts: the load was made and the run is not a pass."""
+
+
+class InvalidRun(ScaleFailure):
+    """The offered load was not really offered, so neither pass nor server fault is proven."""
+
+
+class IntegrityFailed(ScaleFailure):
+    """The answers were right and the data is not: acknowledged work is not in the database."""
+
+
+class ScenarioError(ScaleFailure):
+    """The scenario's own code raised, so its iterations prove nothing."""

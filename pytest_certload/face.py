@@ -1,0 +1,292 @@
+"""What does a user of pytest see of a load test? Refusals, the live line, failures, the closing table.
+
+One ``Face`` a pytest session. What is heavy to import is imported once a load test is there.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sysconfig
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_certload import gate
+from pytest_certload.errors import CertloadError, ReportError, ScaleFailure
+from pytest_certload.options import Settings
+
+if TYPE_CHECKING:
+    from pytest_certload.engine.runner import Progress
+    from pytest_certload.session import Bookkeeper
+
+__all__ = ["FACE", "Face"]
+
+#: Frames in these folders are not the user's.
+_NOT_THE_USERS = (
+    str(Path(__file__).parent),
+    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+)
+
+
+class Face:
+    """The plugin's state in one pytest session.
+
+    Attributes:
+        settings: The options.
+        left_out: How many load tests ``-m`` did not select.
+        selected: How many load tests are going to run.
+    """
+
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        self._config = config
+        self.settings = settings
+        self.left_out = 0
+        self.selected = 0
+        self._bookkeeper: Bookkeeper | None = None
+
+    @property
+    def bookkeeper(self) -> Bookkeeper:
+        """The session's runs; made when the first load test asks."""
+        if self._bookkeeper is None:
+            from pytest_certload.session import Bookkeeper
+
+            live = self.live if self._watched() else None
+            self._bookkeeper = Bookkeeper(settings=self.settings, live=live)
+        return self._bookkeeper
+
+    # Selection.
+
+    def refuse_workers(self) -> None:
+        """Two loads at once measure each other, so load tests run in one process.
+
+        Raises:
+            pytest.UsageError: Load tests are asked for together with pytest-xdist's workers.
+        """
+        option = self._config.option
+        if self._workers() and gate.names_scale(option.markexpr or ""):
+            raise pytest.UsageError(
+                f"-n {getattr(option, 'numprocesses', None)}: load tests share the machine with "
+                "nobody, or they measure each other; run them with -n 0"
+            )
+
+    def _workers(self) -> bool:
+        option = self._config.option
+        return bool(getattr(option, "numprocesses", None) or getattr(option, "tx", None))
+
+    def refuse_worker(self, item: pytest.Item) -> None:
+        """The same in a worker, for ``-m`` expressions that do not name ``scale``."""
+        if hasattr(self._config, "workerinput") and gate.is_scale(item):
+            pytest.fail(
+                "load tests share the machine with nobody, or they measure each other; "
+                "run them with -n 0",
+                pytrace=False,
+            )
+
+    def choose(self, items: list[pytest.Item]) -> None:
+        """Leave out the load tests that ``-m`` does not select, and check those that it does.
+
+        Raises:
+            pytest.UsageError: A load test that could not prove anything, or results that could
+                not be written.
+        """
+        keep, left_out = gate.split(items, self._config.option.markexpr or "")
+        self.left_out = len(left_out)
+        if left_out:
+            self._config.hook.pytest_deselected(items=left_out)
+            items[:] = keep
+        chosen = [item for item in items if gate.is_scale(item)]
+        self.selected = len(chosen)
+        for item in chosen:
+            gate.check_item(item)
+        if chosen and not self._config.option.collectonly:
+            from pytest_certload.report.summary_files import check_writable
+
+            try:
+                check_writable(self.settings.results)
+            except ReportError as error:
+                raise pytest.UsageError(str(error)) from None
+
+    def collection_lines(self) -> list[str]:
+        """What is said after the collection."""
+        lines = []
+        if self.left_out:
+            lines.append(
+                f"certload: {_load_tests(self.left_out)} left out; run with: pytest -m scale"
+            )
+        if not self.selected and gate.names_scale(self._config.option.markexpr or ""):
+            lines.append(
+                f"certload: -m {self._config.option.markexpr!r} selects no load test here; "
+                "mark one with @pytest.mark.scale, or name the folder that has them"
+            )
+        return lines
+
+    # While a test runs.
+
+    @contextmanager
+    def _terminal(self) -> Iterator[Any]:
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        capture = self._config.pluginmanager.get_plugin("capturemanager")
+        if reporter is None:
+            yield None
+        elif capture is None:
+            yield reporter
+        else:
+            with capture.global_and_fixture_disabled():
+                yield reporter
+
+    def _watched(self) -> bool:
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        quiet = self._config.option.verbose < 0
+        return reporter is not None and not quiet and reporter._tw.hasmarkup and reporter.isatty
+
+    def announce(self, text: str) -> None:
+        """One line for the reader, such as what the stack is; none with ``-q``."""
+        if self._config.option.verbose < 0:
+            return
+        with self._terminal() as reporter:
+            if reporter is not None:
+                reporter.ensure_newline()
+                reporter.write_line(f"certload: {text}")
+
+    def live(self, scenario: str, progress: Progress, p95: int | None) -> None:
+        """Rewrite the live line."""
+        from pytest_certload.report.terminal import LiveState, live_line
+
+        elapsed = progress.elapsed.total_seconds
+        state = LiveState(
+            scenario=scenario,
+            elapsed=elapsed,
+            duration=progress.duration.total_seconds,
+            offered_rate=progress.offered / elapsed,
+            achieved_rate=progress.started / elapsed,
+            in_flight=progress.in_flight,
+            backlog=progress.offered - progress.started,
+            errors=progress.errors,
+            p95=p95,
+        )
+        width = shutil.get_terminal_size().columns
+        with self._terminal() as reporter:
+            if reporter is not None:
+                reporter.rewrite(live_line(state, width=width - 1), erase=True)
+
+    # When a test is over.
+
+    def require_proof(self, item: pytest.Item) -> None:
+        """Fail a load test that raised nothing and proves nothing all the same."""
+        if not gate.uses_load(item) or self._bookkeeper is None:
+            return
+        reason = self._bookkeeper.unproven(item.nodeid, had_load=True)
+        if reason:
+            pytest.fail(reason, pytrace=False)
+
+    def close_runs(self, item: pytest.Item, call: pytest.CallInfo[None]) -> CertloadError | None:
+        """Give the test's runs their verdict, write them, and attach their junit properties."""
+        if self._bookkeeper is None:
+            return None
+        from pytest_certload.report.junit import junit_properties
+
+        problem: CertloadError | None = None
+        for run in self._bookkeeper.of_test(item.nodeid):
+            if run.result is None:
+                continue
+            if run.state == "running":
+                run.state, run.failure = _verdict(call)
+            try:
+                self._bookkeeper.save(run)
+            except ReportError as error:
+                problem = error
+            item.user_properties.extend(junit_properties(run.record()))
+        return problem
+
+    def explain(self, item: pytest.Item, call: pytest.CallInfo[None], report: Any) -> None:
+        """Say what failed in the words of the run, without frames of this package."""
+        error = call.excinfo
+        if error is None or not report.failed:
+            return
+        if isinstance(error.value, (CertloadError, ScaleFailure)):
+            report.longrepr = _short(error)
+        if self._bookkeeper is None or call.when != "call":
+            return
+        from pytest_certload.report.terminal import failure_text
+
+        for run in self._bookkeeper.of_test(item.nodeid):
+            if run.result is not None:
+                text = failure_text(run.record(), files=_relative(run.files))
+                add_section(report, f"certload {run.scenario.name}", text)
+
+    def explain_comparison(self, op: str, left: object, right: object) -> list[str] | None:
+        """The lines of a failed ``assert`` on a figure; None when it is about something else."""
+        from pytest_certload.verdict.measure import Measure
+
+        measure = left if isinstance(left, Measure) else right
+        if not isinstance(measure, Measure) or self._bookkeeper is None:
+            return None
+        run = self._bookkeeper.run_of(measure)
+        if run is None or run.result is None:
+            return None
+        result = run.result
+        lines = [str(result.judgements[-1])]
+        if measure.step is not None and measure.step not in result.steps:
+            seen = ", ".join(result.steps) or "none"
+            lines.append(f"step {measure.step!r} was never finished; steps that were: {seen}")
+        lines.append(
+            f"offered {result.offered_rate}, achieved {result.achieved_rate}, "
+            f"{result.count} iterations, {result.errors} errors"
+        )
+        return lines
+
+    # At the end.
+
+    def closing_lines(self, width: int, *, unicode: bool) -> list[str]:
+        """The closing table."""
+        if self._bookkeeper is None:
+            return []
+        from pytest_certload.report.terminal import closing_table
+
+        runs = [run for run in self._bookkeeper.runs if run.result is not None]
+        if not runs:
+            return []
+        files = sorted({str(path) for run in runs for path in _relative(run.files)})
+        lines = closing_table([run.record() for run in runs], width=width, unicode=unicode)
+        return [*lines, f"summaries: {', '.join(files)}"] if files else lines
+
+
+FACE = pytest.StashKey[Face]()
+
+
+def _load_tests(count: int) -> str:
+    return f"{count} load test{'s' if count != 1 else ''}"
+
+
+def _verdict(call: pytest.CallInfo[None]) -> tuple[str, str | None]:
+    if call.excinfo is None:
+        return "passed", None
+    return "failed", call.excinfo.exconly(tryshort=True).splitlines()[0]
+
+
+def _relative(files: Sequence[Path]) -> list[Path]:
+    here = Path.cwd()
+    return [f.relative_to(here) if f.is_relative_to(here) else f for f in files]
+
+
+def _short(error: pytest.ExceptionInfo[BaseException]) -> Any:
+    """The error at the user's own line; frames of this package tell a user nothing."""
+    users = [entry for entry in error.traceback if not str(entry.path).startswith(_NOT_THE_USERS)]
+    if not users:
+        return error.getrepr(style="value")
+    last = users[-1]._rawentry
+    return error.getrepr(
+        style="short",
+        tbfilter=lambda info: info.traceback.filter(lambda entry: entry._rawentry is last),
+    )
+
+
+def add_section(report: Any, title: str, text: str) -> None:
+    """Append to the failure's text, where terminal and junit both show it whole."""
+    if hasattr(report.longrepr, "addsection"):
+        report.longrepr.addsection(title, text)
+    else:
+        report.longrepr = f"{report.longrepr}\n--- {title} ---\n{text}"

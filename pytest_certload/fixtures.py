@@ -1,0 +1,100 @@
+"""Which fixtures are there, and how long do they live? Heavy imports stay inside the bodies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_certload import gate
+from pytest_certload.face import FACE
+
+if TYPE_CHECKING:
+    from pytest_certload.certctl.api import Certctl
+    from pytest_certload.database import Database
+    from pytest_certload.session import Load
+    from pytest_certload.stack import ProductSpec, Stack
+
+__all__ = ["certctl", "certload_database", "certload_product", "certload_stack", "load"]
+
+
+@pytest.fixture
+def load(request: pytest.FixtureRequest) -> Load:
+    """Makes load; see ``pytest_certload.Load``.
+
+    It starts no stack by itself: the server is the stack's when the test asks for one
+    (``certctl``, ``certload_stack``), else ``base_url`` of the call, the marker or the option.
+    """
+    from pytest_certload.session import Load
+    from pytest_certload.stack import Endpoint, check_host
+
+    face = request.config.stash[FACE]
+    settings = face.settings
+    mark = gate.read_mark(request.node)
+    endpoint: Endpoint | None = None
+    description: dict[str, str] = {}
+    if mark.base_url is not None:
+        check_host(mark.base_url, settings.allow_host)
+        endpoint = Endpoint(base_url=mark.base_url, ca_path=settings.ca, token=settings.token)
+    elif "certload_stack" in request.fixturenames:
+        stack: Stack = request.getfixturevalue("certload_stack")
+        endpoint = stack.endpoint
+        description = stack.describe()
+    return Load(
+        face.bookkeeper,
+        nodeid=request.node.nodeid,
+        name=mark.name or _scenario_name(request.node.name),
+        endpoint=endpoint,
+        stack=description,
+    )
+
+
+def _scenario_name(test_name: str) -> str:
+    """``test_agent_storm[5-a]`` → ``agent-storm-5-a``."""
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", test_name.removeprefix("test_"))
+    return name.strip("-") or "load"
+
+
+@pytest.fixture(scope="session")
+def certload_product() -> ProductSpec:
+    """What runs under test; override it in a conftest to test another product."""
+    from pytest_certload.certctl.product import PRODUCT
+
+    return PRODUCT
+
+
+@pytest.fixture(scope="session")
+def certload_stack(
+    request: pytest.FixtureRequest, certload_product: ProductSpec
+) -> Iterator[Stack]:
+    """Postgres and the server under test, seeded and checked; plain data, for the whole session."""
+    from pytest_certload.stack import open_stack
+
+    face = request.config.stash[FACE]
+    with open_stack(
+        face.settings.stack_request(), certload_product, announce=face.announce
+    ) as stack:
+        yield stack
+
+
+@pytest.fixture
+def certload_database(certload_stack: Stack) -> Database:
+    """The stack's database, for questions of a test's own."""
+    from pytest_certload.database import Database
+    from pytest_certload.errors import ConfigurationError
+
+    if certload_stack.dsn is None:
+        raise ConfigurationError(
+            "the test asks the database and the external stack has none: set --certload-dsn"
+        )
+    return Database(certload_stack.dsn)
+
+
+@pytest.fixture
+def certctl(certload_stack: Stack) -> Certctl:
+    """certctl's fleet, its API's rules, and questions to its database."""
+    from pytest_certload.certctl.api import Certctl
+
+    return Certctl.of_stack(certload_stack)

@@ -1,0 +1,152 @@
+"""Which load tests run? Only those that ``-m`` selects, and never beside other tests."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from _pytest.mark.structures import Mark
+
+__all__ = [
+    "MARKER_HELP",
+    "ScaleMark",
+    "add_asyncio_marker",
+    "is_scale",
+    "names_scale",
+    "read_mark",
+    "split",
+    "uses_load",
+]
+
+MARKER_HELP = (
+    "scale(base_url=None, name=None): a load test; runs only when -m selects it (pytest -m scale). "
+    "base_url: the server, for tests that need no stack; name: the scenario's name in reports."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaleMark:
+    """The keywords of ``@pytest.mark.scale``."""
+
+    base_url: str | None = None
+    name: str | None = None
+
+
+def is_scale(item: pytest.Item) -> bool:
+    """Whether the item is a load test."""
+    return item.get_closest_marker("scale") is not None
+
+
+def uses_load(item: pytest.Item) -> bool:
+    """Whether the item asks for the ``load`` fixture, directly or through another one."""
+    return "load" in getattr(item, "fixturenames", ())
+
+
+def read_mark(item: pytest.Item) -> ScaleMark:
+    """The marker's keywords, the closest marker first.
+
+    Raises:
+        pytest.UsageError: A keyword that the marker does not have, or a positional argument.
+    """
+    values: dict[str, str] = {}
+    for mark in item.iter_markers("scale"):
+        _check(item, mark)
+        for key, value in mark.kwargs.items():
+            values.setdefault(key, value)
+    return ScaleMark(**values)
+
+
+def _check(item: pytest.Item, mark: Mark) -> None:
+    known = sorted(ScaleMark.__dataclass_fields__)
+    unknown = sorted(set(mark.kwargs) - set(known))
+    if unknown:
+        raise pytest.UsageError(
+            f"{item.nodeid}: the scale marker has no keyword {', '.join(map(repr, unknown))}; "
+            f"it takes {' and '.join(known)}"
+        )
+    if mark.args:
+        raise pytest.UsageError(
+            f"{item.nodeid}: the scale marker takes keywords only ({' and '.join(known)}), "
+            f"not {mark.args[0]!r}"
+        )
+    for key, value in mark.kwargs.items():
+        if not isinstance(value, str):
+            raise pytest.UsageError(
+                f"{item.nodeid}: scale({key}={value!r}): {key} must be text"
+            )
+
+
+def _expression_selects(markexpr: str, *, marks: bool) -> bool:
+    # Private, but the very code that interprets -m: anything else would judge differently.
+    from _pytest.mark.expression import Expression
+
+    return Expression.compile(markexpr).evaluate(lambda name, /, **_: marks)
+
+
+def selects(markexpr: str) -> bool:
+    """Whether a ``-m`` expression picks tests by a mark they have.
+
+    ``scale``, ``scale and not slow`` and ``smoke or scale`` do. An empty one, or one such as
+    ``not slow`` that holds for a test without any mark, leaves load tests out: nobody who wants
+    the fast tests should start minutes of load.
+    """
+    return bool(markexpr.strip()) and not _expression_selects(markexpr, marks=False)
+
+
+def names_scale(markexpr: str) -> bool:
+    """Whether a ``-m`` expression asks for load tests by name."""
+    from _pytest.mark.expression import Expression
+
+    if not selects(markexpr):
+        return False
+    seen: list[str] = []
+
+    def note(name: str, /, **_: object) -> bool:
+        seen.append(name)
+        return name == "scale"
+
+    return Expression.compile(markexpr).evaluate(note) and "scale" in seen
+
+
+def split(
+    items: Sequence[pytest.Item], markexpr: str
+) -> tuple[list[pytest.Item], list[pytest.Item]]:
+    """The items to keep and the load tests to leave out."""
+    if selects(markexpr):
+        return list(items), []
+    return (
+        [item for item in items if not is_scale(item)],
+        [item for item in items if is_scale(item)],
+    )
+
+
+def check_item(item: pytest.Item) -> None:
+    """Refuse a load test that could not prove anything.
+
+    Raises:
+        pytest.UsageError: Unknown marker keywords, or a plain function that asks for ``load``.
+    """
+    read_mark(item)
+    function = getattr(item, "function", None)
+    if uses_load(item) and function is not None and not inspect.iscoroutinefunction(function):
+        raise pytest.UsageError(
+            f"{item.nodeid}: a test that makes load must be async, or nothing is ever awaited; "
+            f"write `async def {function.__name__}(…)`"
+        )
+
+
+def add_asyncio_marker(items: Sequence[object]) -> None:
+    """Let pytest-asyncio run async load tests in its strict mode as well."""
+    for item in items:
+        if (
+            isinstance(item, pytest.Function)
+            and is_scale(item)
+            and inspect.iscoroutinefunction(item.function)
+            and item.get_closest_marker("asyncio") is None
+        ):
+            item.add_marker("asyncio")

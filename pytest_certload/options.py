@@ -1,0 +1,291 @@
+"""Which options are there, and what do they say? One table, read once, frozen.
+
+A value comes from the command line, else from the environment, else from the ini file, else
+from the table's default.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_certload.errors import ConfigurationError
+from pytest_certload.units import Duration, Rate, parse_duration, parse_rate
+
+if TYPE_CHECKING:
+    import pytest
+
+    from pytest_certload.stack import StackRequest
+
+__all__ = ["OPTIONS", "Option", "Settings", "add_options", "read_settings"]
+
+STACKS = ("auto", "docker", "embedded", "external")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One row: ``--certload-NAME``, ini ``certload_NAME``, environment ``CERTLOAD_NAME``."""
+
+    name: str
+    help: str
+    parse: Callable[[str, Path], Any]
+    metavar: str
+    default: str | None = None
+    several: bool = False
+    flag: bool = False
+    secret: bool = False
+
+    @property
+    def long(self) -> str:
+        """The command line's spelling."""
+        return f"--certload-{self.name}"
+
+    @property
+    def key(self) -> str:
+        """The ini file's and the settings' spelling."""
+        return f"certload_{self.field}"
+
+    @property
+    def variable(self) -> str:
+        """The environment's spelling."""
+        return self.key.upper()
+
+    @property
+    def field(self) -> str:
+        """The attribute of ``Settings``."""
+        return self.name.replace("-", "_")
+
+
+def _text(value: str, base: Path) -> str:
+    return value
+
+
+def _path(value: str, base: Path) -> Path:
+    return Path(os.path.expanduser(value)) if os.path.isabs(value) else base / os.path.expanduser(value)
+
+
+def _stack(value: str, base: Path) -> str:
+    if value not in STACKS:
+        raise ConfigurationError(f"{value!r} is not a stack; choose one of {', '.join(STACKS)}")
+    return value
+
+
+def _duration(value: str, base: Path) -> Duration:
+    duration = parse_duration(value)
+    if duration == 0:
+        raise ConfigurationError(f"{value!r} leaves no time for load; write such as 20s or 5m")
+    return duration
+
+
+def _rate(value: str, base: Path) -> Rate:
+    return parse_rate(value)
+
+
+def _vus(value: str, base: Path) -> int:
+    if not re.fullmatch("[1-9][0-9]*", value.strip()):
+        raise ConfigurationError(f"{value!r} is not a number of VUs; write a whole number above 0")
+    return int(value)
+
+
+def _port(value: str, base: Path) -> int:
+    if not re.fullmatch("[0-9]{1,5}", value.strip()) or int(value) > 65535:
+        raise ConfigurationError(f"{value!r} is not a port; write 0 (any free one) to 65535")
+    return int(value)
+
+
+def _yes(value: str, base: Path) -> bool:
+    if value.strip().lower() in ("1", "true", "yes", "on"):
+        return True
+    if value.strip().lower() in ("0", "false", "no", "off", ""):
+        return False
+    raise ConfigurationError(f"{value!r} is neither true nor false")
+
+
+def _url(value: str, base: Path) -> str:
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(value)
+        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fine = False
+    if not fine:
+        raise ConfigurationError(f"{value!r} is not a base URL; write such as https://localhost:8443")
+    return value.rstrip("/")
+
+
+def _dsn(value: str, base: Path) -> str:
+    # The value may carry a password, so the message must not.
+    if not value.startswith(("postgres://", "postgresql://")):
+        raise ConfigurationError(
+            "the value is not a Postgres DSN; write postgresql://user:password@localhost:5432/name"
+        )
+    return value
+
+
+def _pair(value: str, base: Path) -> tuple[str, str]:
+    name, separator, content = value.partition("=")
+    if not separator or not name.strip():
+        raise ConfigurationError(f"{value!r} is not NAME=VALUE")
+    return name.strip(), content
+
+
+# fmt: off
+OPTIONS: tuple[Option, ...] = (
+    Option(name="stack", metavar="STACK", parse=_stack, default="auto",
+           help="what runs under test: auto, docker, embedded or external (default: auto)"),
+    Option(name="duration", metavar="TIME", parse=_duration,
+           help="length of every load instead of the one in the test, such as 20s or 5m"),
+    Option(name="rate", metavar="RATE", parse=_rate,
+           help="arrival rate instead of the one in the test, such as 167/s or 100/min"),
+    Option(name="vus", metavar="N", parse=_vus,
+           help="number of VUs instead of the one in the test"),
+    Option(name="results", metavar="DIR", parse=_path, default="results",
+           help="folder for the summaries of each scenario (default: results)"),
+    Option(name="seed", metavar="DIR", parse=_path,
+           help="folder of SQL files, applied in lexical order (default: the product's own seed)"),
+    Option(name="base-url", metavar="URL", parse=_url,
+           help="the server to load: of the external stack, or of tests that need no stack"),
+    Option(name="dsn", metavar="DSN", parse=_dsn, secret=True,
+           help="the external server's Postgres"),
+    Option(name="token", metavar="TOKEN", parse=_text, secret=True,
+           help="bearer token for the external server"),
+    Option(name="ca", metavar="FILE", parse=_path,
+           help="PEM file of the CA that signed the external server's certificate"),
+    Option(name="allow-host", metavar="HOST", parse=_text, several=True,
+           help="a host that may be loaded though it is neither loopback nor a private name"),
+    Option(name="allow-seed", metavar="", parse=_yes, flag=True, default="false",
+           help="seed an external database that is not marked as a load-test database"),
+    Option(name="server-image", metavar="IMAGE", parse=_text,
+           help="server image of the docker stack; 'reference' builds the reference server"),
+    Option(name="postgres-image", metavar="IMAGE", parse=_text, default="postgres:16-alpine",
+           help="Postgres image of the docker stack (default: postgres:16-alpine)"),
+    Option(name="postgres-bin", metavar="DIR", parse=_path,
+           help="folder of Postgres programs (15 or newer) for the embedded stack"),
+    Option(name="server-port", metavar="PORT", parse=_port, default="0",
+           help="port of the server that the stack starts (default: any free one)"),
+    Option(name="server-env", metavar="NAME=VALUE", parse=_pair, several=True,
+           help="environment variable for the server that the stack starts"),
+    Option(name="boot-timeout", metavar="TIME", parse=_duration, default="60s",
+           help="how long the server may take to become ready (default: 60s)"),
+)
+# fmt: on
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Every option's value; see ``OPTIONS`` for their meaning."""
+
+    stack: str
+    duration: Duration | None
+    rate: Rate | None
+    vus: int | None
+    results: Path
+    seed: Path | None
+    base_url: str | None
+    dsn: str | None = field(repr=False)
+    token: str | None = field(repr=False)
+    ca: Path | None
+    allow_host: tuple[str, ...]
+    allow_seed: bool
+    server_image: str | None
+    postgres_image: str
+    postgres_bin: Path | None
+    server_port: int
+    server_env: tuple[tuple[str, str], ...] = field(repr=False)
+    boot_timeout: Duration
+
+    def stack_request(self) -> StackRequest:
+        """What the stack is asked for."""
+        from pytest_certload.stack import StackRequest
+
+        return StackRequest(
+            provider=self.stack,
+            server_image=self.server_image,
+            postgres_image=self.postgres_image,
+            postgres_bin=self.postgres_bin,
+            server_port=self.server_port,
+            base_url=self.base_url,
+            dsn=self.dsn,
+            token=self.token,
+            ca_path=self.ca,
+            seed_dir=self.seed,
+            allow_seed=self.allow_seed,
+            allow_hosts=self.allow_host,
+            boot_timeout=self.boot_timeout.total_seconds,
+            server_environment=dict(self.server_env),
+        )
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Put the table into pytest's parser."""
+    group = parser.getgroup("certload", "load tests (pytest-certload)")
+    for option in OPTIONS:
+        if option.flag:
+            group.addoption(
+                option.long, dest=option.key, action="store_const", const="true", help=option.help
+            )
+        else:
+            group.addoption(
+                option.long,
+                dest=option.key,
+                action="append" if option.several else "store",
+                metavar=option.metavar,
+                help=option.help,
+            )
+        note = f"{option.help}; one a line" if option.several else option.help
+        parser.addini(option.key, note, type="linelist" if option.several else "string", default=None)
+
+
+def read_settings(config: pytest.Config, environ: Mapping[str, str]) -> Settings:
+    """Read and check every option.
+
+    Raises:
+        ConfigurationError: One or more values cannot be used; the message lists them all.
+    """
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for option in OPTIONS:
+        raw, source, base = _lookup(option, config, environ)
+        try:
+            parsed = [option.parse(text, base) for text in raw]
+        except ConfigurationError as error:
+            problems.append(f"{source}: {_without_prefix(str(error))}")
+            continue
+        if option.several:
+            values[option.field] = tuple(parsed)
+        else:
+            values[option.field] = parsed[-1] if parsed else None
+    if problems:
+        raise ConfigurationError("\n".join(problems))
+    assert values.keys() == {f.name for f in fields(Settings)}
+    return Settings(**values)
+
+
+def _lookup(
+    option: Option, config: pytest.Config, environ: Mapping[str, str]
+) -> tuple[list[str], str, Path]:
+    """The raw texts, where they come from, and the folder that relative paths start at."""
+    given = config.getoption(option.key)
+    if given is not None:
+        base = config.invocation_params.dir
+        return (given if isinstance(given, list) else [given]), option.long, base
+    if environ.get(option.variable, "") != "":
+        text = environ[option.variable]
+        texts = text.split() if option.several else [text]
+        return texts, f"{option.variable} (environment)", config.invocation_params.dir
+    ini = config.getini(option.key)
+    base = config.inipath.parent if config.inipath else config.rootpath
+    if ini:
+        return (ini if isinstance(ini, list) else [ini]), f"{option.key} (ini file)", base
+    if option.default is not None:
+        return [option.default], option.long, config.rootpath
+    return [], option.long, config.rootpath
+
+
+def _without_prefix(message: str) -> str:
+    return re.sub(r"^(duration|rate): ", "", message)

@@ -1,0 +1,111 @@
+"""How does pytest meet the rest? Every hook in here is a call or two."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from pytest_certload import gate
+from pytest_certload.errors import CertloadError
+from pytest_certload.face import FACE, Face, add_section
+from pytest_certload.fixtures import (
+    certctl,
+    certload_database,
+    certload_product,
+    certload_stack,
+    load,
+)
+from pytest_certload.options import add_options, read_settings
+
+__all__ = ["certctl", "certload_database", "certload_product", "certload_stack", "load"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer the options."""
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker, check the options, refuse to share the machine with other workers."""
+    config.addinivalue_line("markers", gate.MARKER_HELP)
+    try:
+        face = Face(config, read_settings(config, os.environ))
+    except CertloadError as error:
+        raise pytest.UsageError(str(error)) from None
+    config.stash[FACE] = face
+    face.refuse_workers()
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_pycollect_makeitem() -> Generator[None, Any, Any]:
+    """Mark async load tests for pytest-asyncio before it looks at them."""
+    result = yield
+    gate.add_asyncio_marker(result if isinstance(result, list) else [result])
+    return result
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out load tests that ``-m`` does not select; check those that it does."""
+    config.stash[FACE].choose(items)
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    """Say what was left out."""
+    return config.stash[FACE].collection_lines()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Refuse load in a worker that has neighbours."""
+    item.config.stash[FACE].refuse_worker(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """A load test that raised nothing must still have proven something."""
+    yield
+    item.config.stash[FACE].require_proof(item)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Give the runs their verdict before the report is made, and their words after."""
+    face = item.config.stash[FACE]
+    problem = face.close_runs(item, call) if call.when == "call" else None
+    report = yield
+    face.explain(item, call, report)
+    if problem is not None:
+        report.outcome = "failed"
+        add_section(report, "certload", str(problem))
+    return report
+
+
+def pytest_assertrepr_compare(
+    config: pytest.Config, op: str, left: object, right: object
+) -> list[str] | None:
+    """Let a figure that missed its limit explain itself."""
+    if "pytest_certload.verdict.measure" not in sys.modules:
+        return None
+    return config.stash[FACE].explain_comparison(op, left, right)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print the closing table."""
+    writer = terminalreporter._tw
+    encoding = getattr(writer._file, "encoding", None) or "ascii"
+    lines = config.stash[FACE].closing_lines(
+        writer.fullwidth, unicode="utf" in encoding.lower().replace("-", "")
+    )
+    if lines:
+        terminalreporter.section("load tests")
+        for line in lines:
+            terminalreporter.write_line(line)

@@ -1,0 +1,131 @@
+"""Does a Docker daemon answer, and if not, why not?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import docker
+import requests
+from docker.errors import APIError, DockerException
+from testcontainers.core.docker_client import DockerClient
+
+from pytest_certload.errors import StackError
+
+__all__ = [
+    "DOCKER_ERRORS",
+    "LABEL",
+    "DaemonUnavailable",
+    "connect",
+    "explain",
+    "remove_all",
+]
+
+LABEL = "certload.run"
+DOCKER_ERRORS = (DockerException, requests.exceptions.RequestException)
+# The daemon answers these when somebody else removes the same thing, or has done so.
+GONE = (404, 409)
+
+
+class DaemonUnavailable(StackError):
+    """Docker does not answer.
+
+    Attributes:
+        reason: Why, in a few words, without the remedy.
+    """
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(f"{reason}; {remedy}, or choose --certload-stack embedded.")
+        self.reason = reason
+
+
+@contextmanager
+def connect(timeout: float) -> Iterator[docker.DockerClient]:
+    """A client of the daemon that the environment names; closed in the end.
+
+    Args:
+        timeout: Seconds that one request may be silent.
+
+    Raises:
+        DaemonUnavailable: There is none, or it does not let us in.
+    """
+    try:
+        # testcontainers knows DOCKER_HOST, contexts, its properties file and registry logins.
+        client = DockerClient(timeout=timeout).client
+    except (*DOCKER_ERRORS, OSError, ValueError) as error:
+        raise _unavailable(error) from error
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def _unavailable(error: BaseException) -> DaemonUnavailable:
+    root = _root_cause(error)
+    if isinstance(root, PermissionError):
+        return DaemonUnavailable(
+            "The Docker daemon does not let this user in (permission denied on its socket)",
+            "add the user to the group docker",
+        )
+    return DaemonUnavailable(
+        f"No Docker daemon answers ({explain(root)})", "start one or set DOCKER_HOST"
+    )
+
+
+def _root_cause(error: BaseException) -> BaseException:
+    """The operating system's error inside the layers that wrap it, else the outermost one."""
+    seen: set[int] = set()
+    waiting: list[BaseException] = [error]
+    while waiting:
+        candidate = waiting.pop()
+        if id(candidate) in seen:
+            continue
+        seen.add(id(candidate))
+        if isinstance(candidate, OSError) and candidate.errno is not None:
+            return candidate
+        waiting += [
+            inner for inner in candidate.args if isinstance(inner, BaseException)
+        ]
+        waiting += [
+            e for e in (candidate.__cause__, candidate.__context__) if e is not None
+        ]
+    return error
+
+
+def explain(error: BaseException) -> str:
+    """What the daemon said, on one line."""
+    text = (
+        str(error.explanation)
+        if isinstance(error, APIError) and error.explanation
+        else str(error)
+    )
+    return " ".join(text.split())[:500]
+
+
+def remove_all(client: docker.DockerClient, run: str) -> None:
+    """Remove every container (with its anonymous volumes) and network of a run.
+
+    Raises:
+        StackError: The daemon refuses.
+    """
+    labelled: dict[str, str | list[str] | bool] = {"label": f"{LABEL}={run}"}
+    try:
+        for container in client.containers.list(
+            all=True, filters=labelled, ignore_removed=True
+        ):
+            try:
+                container.remove(force=True, v=True)
+            except APIError as error:
+                if error.status_code not in GONE:
+                    raise
+        for network in client.networks.list(filters=labelled):
+            try:
+                network.remove()
+            except APIError as error:
+                if error.status_code not in GONE:
+                    raise
+    except DOCKER_ERRORS as error:
+        raise StackError(
+            f"The containers of this run cannot be removed ({explain(error)}); "
+            f"remove what docker ps -a --filter label={LABEL}={run} lists."
+        ) from error

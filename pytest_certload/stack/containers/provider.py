@@ -1,0 +1,438 @@
+"""In which order do containers become a stack?"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+from docker.errors import APIError, NotFound
+from docker.models.containers import Container
+from docker.models.images import Image
+from testcontainers.core.config import testcontainers_config
+from testcontainers.core.container import DockerContainer
+
+import pytest_certload
+from pytest_certload.database import Database, DatabaseUnreachable, run_sync
+from pytest_certload.errors import StackError
+from pytest_certload.stack.certs import (
+    LOOPBACK_NAMES,
+    CertificateAuthority,
+    ServerCertificate,
+)
+from pytest_certload.stack.embedded import port_taken
+from pytest_certload.stack.model import (
+    REFERENCE_IMAGE,
+    Endpoint,
+    ProductSpec,
+    ServerSetup,
+    Stack,
+    StackRequest,
+    cpu_count,
+)
+from pytest_certload.stack.prepare import finish, seed_own
+from pytest_certload.stack.processes import Workspace, last_lines, open_workspace
+from pytest_certload.stack.seed import read_seed
+from pytest_certload.stack.server import check_token, identify, wait_until_ready
+
+from . import cleanup
+from .daemon import (
+    DOCKER_ERRORS,
+    LABEL,
+    DaemonUnavailable,
+    connect,
+    explain,
+    remove_all,
+)
+from .images import (
+    build_reference_image,
+    describe_image,
+    ensure_image,
+    why_not_available,
+)
+
+__all__ = ["open_docker", "why_not_docker"]
+
+LOOK_SECONDS = 10
+REQUEST_SECONDS = 60
+POLL_SECONDS = 0.1
+POSTGRES_PORT = 5432
+POSTGRES_HOST = "postgres"
+SERVER_HOST = "certload-server"
+USER = "certload"
+LOOPBACK = "127.0.0.1"
+CERT_IN_CONTAINER = "/certload/server.pem"
+KEY_IN_CONTAINER = "/certload/server.key"
+READABLE_BY_ALL = 0o644
+POSTGRES_COMMAND = (
+    "postgres",
+    "-c",
+    "shared_preload_libraries=pg_stat_statements",
+    "-c",
+    "max_connections=200",
+)
+ENDED = ("exited", "dead", "removing")
+
+
+def why_not_docker(request: StackRequest, product: ProductSpec) -> str | None:
+    """None when a daemon answers and each image is here or can be had; else the reason."""
+    server_image = request.server_image or product.image
+    if server_image == REFERENCE_IMAGE:
+        server_image = product.reference_base_image
+    try:
+        with connect(LOOK_SECONDS) as client:
+            for name in (request.postgres_image, server_image):
+                obstacle = why_not_available(client, name)
+                if obstacle is not None:
+                    return obstacle
+    except DaemonUnavailable as error:
+        return error.reason
+    return None
+
+
+@contextmanager
+def open_docker(
+    request: StackRequest,
+    product: ProductSpec,
+    *,
+    reason: str,
+    announce: Callable[[str], None],
+) -> Iterator[Stack]:
+    """Run Postgres and the server as containers; see ``open_stack``.
+
+    Raises:
+        StackError: The daemon is absent or refuses, a port is taken, a container ends or is not
+            ready in time (with the last lines of its log).
+        ImageUnavailable: An image is not here and cannot be pulled.
+        SeedError: The seeds cannot be applied.
+    """
+    seeds = read_seed(request.seed_dir or product.seed_dir)
+    with open_workspace() as workspace, connect(REQUEST_SECONDS) as client:
+        postgres_image = ensure_image(
+            client,
+            request.postgres_image,
+            option="--certload-postgres-image",
+            announce=announce,
+        )
+        server_name, server_image = _server_image(client, request, product, announce)
+        with _run(client, workspace) as run:
+            announce(f"starting {request.postgres_image}")
+            postgres = _start_postgres(run, request.postgres_image, postgres_image)
+            dsn = postgres.dsn
+            _wait_for_postgres(postgres, request.boot_timeout)
+
+            authority = CertificateAuthority(workspace.directory / "tls")
+            server = _Server(
+                run=run,
+                name=server_name,
+                image=server_image,
+                request=request,
+                product=product,
+                certificate=authority.issue(*LOOPBACK_NAMES, SERVER_HOST),
+                database_url=(
+                    f"postgres://{USER}:{postgres.password}@{POSTGRES_HOST}:{POSTGRES_PORT}/{USER}"
+                    "?sslmode=disable"
+                ),
+                token=secrets.token_hex(24),
+                secret=secrets.token_hex(32),
+            )
+            announce(f"{server_name}: migrating the schema")
+            _migrate(server)
+            applied = seed_own(dsn, seeds, announce)
+            announce(f"{server_name}: starting")
+            container = _start(server, command=None, port=request.server_port)
+            endpoint = Endpoint(
+                base_url=f"https://{LOOPBACK}:{_published(container, product.port)}",
+                ca_path=authority.ca_path,
+                token=server.token,
+            )
+            wait_until_ready(
+                endpoint,
+                product,
+                timeout=request.boot_timeout,
+                check_alive=lambda: _check_alive(container, server_name),
+                last_words=lambda: _last_lines(container),
+            )
+            identity = identify(endpoint, product)
+            check_token(endpoint, product)
+            version, settings = finish(dsn)
+            yield Stack(
+                provider="docker",
+                reason=reason,
+                endpoint=endpoint,
+                dsn=dsn,
+                server=identity.server,
+                is_reference=identity.is_reference,
+                image=describe_image(server_name, server_image),
+                postgres=version,
+                postgres_settings=settings,
+                cpu_count=cpu_count(),
+                seeds=applied,
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """The label and the network that the containers of one run share."""
+
+    client: docker.DockerClient
+    name: str
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {LABEL: self.name}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Postgres:
+    container: Container
+    image: str
+    password: str
+
+    @property
+    def dsn(self) -> str:
+        port = _published(self.container, POSTGRES_PORT)
+        return f"postgresql://{USER}:{self.password}@{LOOPBACK}:{port}/{USER}?sslmode=disable"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Server:
+    """All that both runs of the server image need: the one that migrates and the one that serves."""
+
+    run: _Run
+    name: str
+    image: Image
+    request: StackRequest
+    product: ProductSpec
+    certificate: ServerCertificate
+    database_url: str
+    token: str
+    secret: str
+
+    def environment(self) -> Mapping[str, str]:
+        setup = ServerSetup(
+            host="0.0.0.0",
+            port=self.product.port,
+            cert_path=CERT_IN_CONTAINER,
+            key_path=KEY_IN_CONTAINER,
+            database_url=self.database_url,
+            token=self.token,
+            secret=self.secret,
+        )
+        return {**self.product.environment(setup), **self.request.server_environment}
+
+
+def _server_image(
+    client: docker.DockerClient,
+    request: StackRequest,
+    product: ProductSpec,
+    announce: Callable[[str], None],
+) -> tuple[str, Image]:
+    if request.server_image == REFERENCE_IMAGE:
+        return build_reference_image(client, product, announce=announce)
+    name = request.server_image or product.image
+    return name, ensure_image(
+        client, name, option="--certload-server-image", announce=announce
+    )
+
+
+@contextmanager
+def _run(client: docker.DockerClient, workspace: Workspace) -> Iterator[_Run]:
+    run = _Run(client=client, name=f"certload-{secrets.token_hex(6)}")
+    # Told before the first of them exists, so that there is no gap.
+    package_parent = str(Path(pytest_certload.__file__).resolve().parent.parent)
+    search_path = os.pathsep.join(
+        filter(None, [package_parent, os.environ.get("PYTHONPATH")])
+    )
+    key = workspace.guard_command(
+        [sys.executable, "-m", cleanup.__name__, run.name],
+        env={**os.environ, "PYTHONPATH": search_path},
+    )
+    try:
+        with _explaining("The network of the stack cannot be made"):
+            client.networks.create(run.name, driver="bridge", labels=run.labels)
+        yield run
+    finally:
+        remove_all(client, run.name)
+        workspace.forget(key)
+
+
+def _start_postgres(run: _Run, name: str, image: Image) -> _Postgres:
+    password = secrets.token_hex(16)
+    container = _new_container(image).with_command(list(POSTGRES_COMMAND))
+    container.with_envs(
+        POSTGRES_USER=USER, POSTGRES_PASSWORD=password, POSTGRES_DB=USER
+    )
+    started = _start_container(run, container, POSTGRES_HOST, {POSTGRES_PORT: 0}, name)
+    return _Postgres(container=started, image=name, password=password)
+
+
+def _wait_for_postgres(postgres: _Postgres, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    while True:
+        _check_alive(postgres.container, postgres.image)
+        try:
+            run_sync(_connect_once(postgres.dsn))
+            return
+        except DatabaseUnreachable as error:
+            if time.monotonic() >= deadline:
+                raise StackError(
+                    f"Postgres in {postgres.image} is not ready after {timeout:g} s ({error}). "
+                    f"{_last_lines(postgres.container)}"
+                ) from error
+        time.sleep(POLL_SECONDS)
+
+
+async def _connect_once(dsn: str) -> None:
+    async with Database.connect(dsn):
+        pass
+
+
+def _migrate(server: _Server) -> None:
+    argument = server.product.migrate_argument
+    timeout = server.request.boot_timeout
+    container = _start(server, command=[argument], port=None)
+    deadline = time.monotonic() + timeout
+    while _status(container) not in ENDED:
+        if time.monotonic() >= deadline:
+            raise StackError(
+                f"The image {server.name} with {argument} did not end within {timeout:g} s. "
+                f"{_last_lines(container)}"
+            )
+        time.sleep(POLL_SECONDS)
+    exit_code = container.attrs["State"]["ExitCode"]
+    if exit_code != 0:
+        raise StackError(
+            f"The image {server.name} could not migrate the schema (exit code {exit_code}). "
+            f"{_last_lines(container)}"
+        )
+    with _explaining("The container that migrated the schema cannot be removed"):
+        container.remove(v=True)
+
+
+def _start(
+    server: _Server, *, command: list[str] | None, port: int | None
+) -> Container:
+    product = server.product
+    container = _new_container(server.image).with_envs(**server.environment())
+    if command is not None:
+        container.with_command(command)
+    for path in product.empty_mounts:
+        container.with_tmpfs_mount(path)
+    # Copied, not mounted: also a daemon that sees another file system gets them.
+    container.with_copy_into_container(
+        server.certificate.cert_path, CERT_IN_CONTAINER, READABLE_BY_ALL
+    )
+    container.with_copy_into_container(
+        server.certificate.key_path, KEY_IN_CONTAINER, READABLE_BY_ALL
+    )
+    ports = {} if port is None else {product.port: port}
+    return _start_container(server.run, container, SERVER_HOST, ports, server.name)
+
+
+def _new_container(image: Image) -> DockerContainer:
+    container = DockerContainer(str(image.id))
+    # Its constructor prepends a registry prefix, if one is configured, also to an image's id.
+    container.image = str(image.id)
+    return container
+
+
+def _start_container(
+    run: _Run,
+    container: DockerContainer,
+    alias: str,
+    ports: Mapping[int, int],
+    name: str,
+) -> Container:
+    """Start a container on the run's network, its ports published on loopback (0 = any).
+
+    Args:
+        run: The run.
+        container: Image, command and environment.
+        alias: Its host name on that network.
+        ports: From the container's port to the loopback port.
+        name: The image's name, for messages.
+    """
+    # testcontainers' own types know ports on all interfaces only.
+    for inner, outer in ports.items():
+        container.ports[f"{inner}/tcp"] = (LOOPBACK, outer or None)  # type: ignore[assignment]
+    endpoint = run.client.api.create_endpoint_config(aliases=[alias])
+    container.with_kwargs(
+        labels=run.labels, network=run.name, networking_config={run.name: endpoint}
+    )
+    try:
+        with _without_ryuk():
+            container.start()
+    except APIError as error:
+        text = explain(error)
+        if "already allocated" in text or "already in use" in text:
+            raise StackError(port_taken(next(iter(ports.values()), 0))) from error
+        raise StackError(
+            f"The image {name} cannot be started ({text}); is it the right one?"
+        ) from error
+    except DOCKER_ERRORS as error:
+        raise StackError(
+            f"The image {name} cannot be started ({explain(error)})."
+        ) from error
+    finally:
+        # Each has a client of its own; ours does the rest.
+        container.get_docker_client().client.close()
+    return run.client.containers.get(container.get_container_id())
+
+
+@contextmanager
+def _without_ryuk() -> Iterator[None]:
+    """The guard does what testcontainers' Ryuk does, without an image to pull."""
+    before = testcontainers_config.ryuk_disabled
+    testcontainers_config.ryuk_disabled = True
+    try:
+        yield
+    finally:
+        testcontainers_config.ryuk_disabled = before
+
+
+@contextmanager
+def _explaining(what: str) -> Iterator[None]:
+    try:
+        yield
+    except DOCKER_ERRORS as error:
+        raise StackError(f"{what} ({explain(error)}).") from error
+
+
+def _published(container: Container, port: int) -> int:
+    container.reload()
+    bindings = container.ports.get(f"{port}/tcp")
+    if not bindings:
+        raise StackError(
+            f"The container publishes no port {port}. {_last_lines(container)}"
+        )
+    return int(bindings[0]["HostPort"])
+
+
+def _status(container: Container) -> str:
+    try:
+        container.reload()
+    except NotFound as error:
+        raise StackError(
+            "A container of the stack was removed from outside."
+        ) from error
+    return str(container.status)
+
+
+def _check_alive(container: Container, name: str) -> None:
+    if _status(container) in ENDED:
+        exit_code = container.attrs["State"]["ExitCode"]
+        raise StackError(
+            f"The container of {name} ended with exit code {exit_code} while it started. "
+            f"{_last_lines(container)}"
+        )
+
+
+def _last_lines(container: Container) -> str:
+    return last_lines(container.logs(tail=50).decode("utf-8", "replace"))

@@ -1,0 +1,174 @@
+"""How does a stack run with nothing but Python? Local Postgres and the reference server.
+
+Each is a process of its own, never in the process that makes the load: one interpreter lock, one
+event loop, and the ruler would measure itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from pytest_certload.errors import StackError
+
+from .certs import CertificateAuthority
+from .model import Endpoint, ProductSpec, ServerSetup, Stack, StackRequest, cpu_count
+from .postgres import LOOPBACK, find_binaries, run_postgres
+from .prepare import finish, seed_own
+from .processes import Child, open_workspace
+from .seed import read_seed
+from .server import check_token, identify, wait_until_ready
+
+__all__ = ["open_embedded"]
+
+BACKLOG = 4096
+# Ours and the product's variables must not leak from the shell into the server under test.
+NOT_INHERITED = ("CERTCTL_", "CERTLOAD_", "PG", "PYTEST_")
+
+
+@contextmanager
+def open_embedded(
+    request: StackRequest,
+    product: ProductSpec,
+    *,
+    reason: str,
+    announce: Callable[[str], None],
+) -> Iterator[Stack]:
+    """Run Postgres and the reference server as children; see ``open_stack``.
+
+    Raises:
+        StackError: One of them cannot be started.
+        SeedError: The seeds cannot be applied.
+    """
+    try:
+        binaries = find_binaries(request.postgres_bin)
+    except StackError as error:
+        if request.provider == "embedded":
+            raise
+        raise StackError(f"{error} It was chosen because there is {reason}.") from error
+    seeds = read_seed(request.seed_dir or product.seed_dir)
+    with (
+        open_workspace() as workspace,
+        _listening(request.server_port) as listener,
+        run_postgres(
+            workspace, binaries, boot_timeout=request.boot_timeout, announce=announce
+        ) as dsn,
+    ):
+        authority = CertificateAuthority(workspace.directory / "tls")
+        certificate = authority.issue()
+        port = int(listener.getsockname()[1])
+        token = secrets.token_hex(24)
+        setup = ServerSetup(
+            host=LOOPBACK,
+            port=port,
+            cert_path=str(certificate.cert_path),
+            key_path=str(certificate.key_path),
+            database_url=dsn,
+            token=token,
+            secret=secrets.token_hex(32),
+        )
+        environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(NOT_INHERITED)},
+            **product.environment(setup),
+            **request.server_environment,
+        }
+        argv = [sys.executable, "-m", product.reference_module]
+
+        announce("reference server: migrating the schema")
+        migration = workspace.spawn(
+            [*argv, product.migrate_argument], log_name="migrate.log", env=environment
+        )
+        try:
+            if migration.wait(request.boot_timeout) != 0:
+                raise StackError(_did_not_migrate(migration, request.boot_timeout))
+        finally:
+            migration.stop()
+        applied = seed_own(dsn, seeds, announce)
+
+        announce("reference server: starting")
+        server = workspace.spawn(
+            [*argv, "--fd", str(listener.fileno())],
+            log_name="server.log",
+            env=environment,
+            pass_fds=(listener.fileno(),),
+        )
+        try:
+            # Its copy is the only one that counts now: a connection after its end is refused.
+            listener.close()
+            endpoint = Endpoint(
+                base_url=f"https://{LOOPBACK}:{port}",
+                ca_path=authority.ca_path,
+                token=token,
+            )
+
+            def check_alive() -> None:
+                if server.exit_code is not None:
+                    raise StackError(
+                        f"The reference server ended with exit code {server.exit_code} while it "
+                        f"started. {server.last_lines()}"
+                    )
+
+            wait_until_ready(
+                endpoint,
+                product,
+                timeout=request.boot_timeout,
+                check_alive=check_alive,
+                last_words=server.last_lines,
+            )
+            identity = identify(endpoint, product)
+            check_token(endpoint, product)
+            postgres, settings = finish(dsn)
+            yield Stack(
+                provider="embedded",
+                reason=reason,
+                endpoint=endpoint,
+                dsn=dsn,
+                server=identity.server,
+                is_reference=identity.is_reference,
+                image=None,
+                postgres=postgres,
+                postgres_settings=settings,
+                cpu_count=cpu_count(),
+                seeds=applied,
+            )
+        finally:
+            server.stop()
+
+
+@contextmanager
+def _listening(port: int) -> Iterator[socket.socket]:
+    """A listening loopback socket; the server inherits it, so its port cannot be lost."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((LOOPBACK, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise StackError(port_taken(port)) from error
+            raise StackError(
+                f"Port {port} cannot be used ({error.strerror}); "
+                "choose another --certload-server-port, or 0 for any free one."
+            ) from error
+        listener.listen(BACKLOG)
+        yield listener
+
+
+def port_taken(port: int) -> str:
+    """The message for a port that somebody else listens on."""
+    return (
+        f"Port {port} of {LOOPBACK} is taken; "
+        "choose another --certload-server-port, or 0 for any free one."
+    )
+
+
+def _did_not_migrate(migration: Child, timeout: float) -> str:
+    if migration.exit_code is None:
+        what = f"did not migrate the schema within {timeout:g} s"
+    else:
+        what = f"could not migrate the schema (exit code {migration.exit_code})"
+    return f"The reference server {what}. {migration.last_lines()}"

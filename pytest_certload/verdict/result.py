@@ -1,0 +1,309 @@
+"""What does a test get back from a load? Figures that can be asserted, for the whole and a step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import numpy as np
+
+from pytest_certload.engine.runner import WorkerReport
+from pytest_certload.samples import Samples
+from pytest_certload.stats.percentile import percentile
+from pytest_certload.stats.summary import StepSummary, summarize
+from pytest_certload.units import Duration
+
+from .measure import Judgement, Kind, Measure
+
+__all__ = ["Latency", "RunResult", "StepResult"]
+
+
+class Latency:
+    """Percentiles of one kind of time, over the iterations or steps that succeeded."""
+
+    def __init__(
+        self,
+        values: np.ndarray[tuple[int], np.dtype[np.int64]],
+        *,
+        name: str,
+        step: str | None,
+        judgements: list[Judgement],
+    ) -> None:
+        self._values = np.sort(values)
+        self._name = name
+        self._step = step
+        self._judgements = judgements
+
+    def p(self, percent: float) -> Measure:
+        """The percentile, such as ``p(99.9)``: nearest rank, a value that was really measured."""
+        label = f"p{percent:g}"
+        return self._measure(percentile(self._values, percent), label)
+
+    @property
+    def p50(self) -> Measure:
+        """The median."""
+        return self.p(50)
+
+    @property
+    def p90(self) -> Measure:
+        """The 90th percentile."""
+        return self.p(90)
+
+    @property
+    def p95(self) -> Measure:
+        """The 95th percentile."""
+        return self.p(95)
+
+    @property
+    def p99(self) -> Measure:
+        """The 99th percentile."""
+        return self.p(99)
+
+    @property
+    def max(self) -> Measure:
+        """The longest."""
+        return self._measure(int(self._values[-1]) if len(self._values) else None, "max")
+
+    @property
+    def mean(self) -> Measure:
+        """The arithmetic mean."""
+        return self._measure(float(self._values.mean()) if len(self._values) else None, "mean")
+
+    def _measure(self, value: float | None, label: str) -> Measure:
+        return Measure(
+            value,
+            kind=Kind.DURATION,
+            metric=f"{self._name} {label}",
+            step=self._step,
+            judgements=self._judgements,
+        )
+
+    def __repr__(self) -> str:
+        return f"<{self._name}: p50 {self.p50}, p95 {self.p95}, p99 {self.p99}, max {self.max}>"
+
+
+class StepResult:
+    """The figures of one step, or of whole iterations.
+
+    ``p50`` … ``max`` are of the response time, from the due time: what a user felt.
+    ``service_time`` is from the start. Both count successes only; everything else is an error.
+
+    Attributes:
+        name: The step's name.
+        summary: All figures as plain data.
+    """
+
+    def __init__(
+        self, samples: Samples, *, step: str | None, window: float, judgements: list[Judgement]
+    ) -> None:
+        self._judgements = judgements
+        self._step = step
+        rows = samples.iterations if step is None else _rows(samples, step)
+        self._rows = rows
+        self.name = samples.steps[0] if step is None else step
+        self.summary: StepSummary = summarize(
+            rows, name=self.name, window_seconds=window
+        )
+        ok = rows.ok
+        self.response_time = self._latency(rows.response_time[ok], "response time")
+        self.service_time = self._latency(rows.service_time[ok], "service time")
+
+    def _latency(self, values: np.ndarray[tuple[int], np.dtype[np.int64]], name: str) -> Latency:
+        return Latency(values, name=name, step=self._step, judgements=self._judgements)
+
+    def _measure(self, value: float | None, kind: Kind, metric: str) -> Measure:
+        return Measure(
+            value, kind=kind, metric=metric, step=self._step, judgements=self._judgements
+        )
+
+    def p(self, percent: float) -> Measure:
+        """A percentile of the response time."""
+        return self.response_time.p(percent)
+
+    @property
+    def p50(self) -> Measure:
+        """The median response time."""
+        return self.response_time.p50
+
+    @property
+    def p90(self) -> Measure:
+        """The 90th percentile of the response time."""
+        return self.response_time.p90
+
+    @property
+    def p95(self) -> Measure:
+        """The 95th percentile of the response time."""
+        return self.response_time.p95
+
+    @property
+    def p99(self) -> Measure:
+        """The 99th percentile of the response time."""
+        return self.response_time.p99
+
+    @property
+    def max(self) -> Measure:
+        """The longest response time."""
+        return self.response_time.max
+
+    @property
+    def mean(self) -> Measure:
+        """The mean response time."""
+        return self.response_time.mean
+
+    @property
+    def count(self) -> Measure:
+        """How many there were, errors included."""
+        return self._measure(self.summary.count, Kind.COUNT, "count")
+
+    @property
+    def ok(self) -> Measure:
+        """How many succeeded."""
+        return self._measure(self.summary.ok, Kind.COUNT, "ok")
+
+    @property
+    def errors(self) -> Measure:
+        """How many did not succeed, for whatever reason."""
+        return self._measure(self.summary.errors, Kind.COUNT, "errors")
+
+    @property
+    def error_rate(self) -> Measure:
+        """Share that did not succeed, 0 to 1; no samples when nothing was due."""
+        share = self.summary.errors / self.summary.count if self.summary.count else None
+        return self._measure(share, Kind.SHARE, "error rate")
+
+    @property
+    def server_error_rate(self) -> Measure:
+        """Share answered with a status from 500 to 599, 0 to 1."""
+        server = sum(n for status, n in self.summary.statuses.items() if 500 <= status <= 599)
+        share = server / self.summary.count if self.summary.count else None
+        return self._measure(share, Kind.SHARE, "server error rate")
+
+    @property
+    def rate(self) -> Measure:
+        """How many were over per second of the measured window."""
+        return self._measure(self.summary.rate, Kind.RATE, "rate")
+
+    @property
+    def statuses(self) -> Mapping[int, int]:
+        """How often each HTTP status came; 0 stands for no answer."""
+        return self.summary.statuses
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.count} ({self.errors} errors), {self.response_time!r}>"
+
+
+def _rows(samples: Samples, step: str) -> Samples:
+    # A step that never ran has no rows, and no condition holds on it.
+    if step in samples.steps[1:]:
+        return samples.of_step(step)
+    return samples.select(np.zeros(len(samples), np.bool_))
+
+
+class RunResult(StepResult):
+    """What one load came to. Its own figures are those of whole iterations.
+
+    Attributes:
+        samples: Every observation of the measured window.
+        report: The engine's raw account of the run.
+        judgements: Every condition that was put on a figure, in order.
+    """
+
+    def __init__(self, report: WorkerReport) -> None:
+        judgements: list[Judgement] = []
+        self.report = report
+        self.samples = report.samples
+        self.judgements = judgements
+        super().__init__(
+            report.samples,
+            step=None,
+            window=report.duration.total_seconds,
+            judgements=judgements,
+        )
+        self._steps = {
+            name: StepResult(
+                report.samples,
+                step=name,
+                window=report.duration.total_seconds,
+                judgements=judgements,
+            )
+            for name in report.samples.steps[1:]
+        }
+
+    @property
+    def steps(self) -> Mapping[str, StepResult]:
+        """The named steps, in the order in which they were first seen."""
+        return self._steps
+
+    def step(self, name: str) -> StepResult:
+        """The figures of a step. One that never ran has no samples, so no condition on it holds."""
+        if name not in self._steps:
+            window = self.report.duration.total_seconds
+            return StepResult(
+                self.samples, step=name, window=window, judgements=self.judgements
+            )
+        return self._steps[name]
+
+    @property
+    def started_at(self) -> datetime:
+        """When the measured window began, UTC."""
+        return self.report.started_at
+
+    @property
+    def duration(self) -> Duration:
+        """Length of the measured window."""
+        return self.report.duration
+
+    @property
+    def offered(self) -> Measure:
+        """Iterations that were due."""
+        return self._measure(self.report.offered, Kind.COUNT, "offered")
+
+    @property
+    def dropped(self) -> Measure:
+        """Iterations that were due and never started."""
+        return self._measure(self.report.dropped, Kind.COUNT, "dropped")
+
+    @property
+    def offered_rate(self) -> Measure:
+        """Iterations due per second of the measured window."""
+        return self._per_second(self.report.offered, "offered rate")
+
+    @property
+    def achieved_rate(self) -> Measure:
+        """Iterations started per second of the measured window."""
+        return self._per_second(self.report.started_in_window, "achieved rate")
+
+    def _per_second(self, count: int, metric: str) -> Measure:
+        window = self.report.duration.total_seconds
+        return self._measure(count / window if window else None, Kind.RATE, metric)
+
+    def integrity(self, what: str, *, actual: object, expected: object) -> None:
+        """Hold that the data is right afterwards; the report shows it with a tick or a cross.
+
+        Args:
+            what: What is compared, such as ``agents seen in the database``.
+            actual: What the database says.
+            expected: What it must say.
+
+        Raises:
+            IntegrityFailed: They differ.
+        """
+        from pytest_certload.errors import IntegrityFailed
+
+        __tracebackhide__ = True
+        judgement = Judgement(
+            metric=what,
+            step=None,
+            condition=f"== {_plain(expected)}",
+            actual=_plain(actual),
+            passed=bool(actual == expected),
+        )
+        self.judgements.append(judgement)
+        if not judgement.passed:
+            raise IntegrityFailed(
+                f"{what}: {judgement.actual}, expected {_plain(expected)}"
+            )
+
+
+def _plain(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)

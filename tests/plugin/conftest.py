@@ -1,0 +1,96 @@
+"""A real HTTP server for tests of the plugin's face: it answers as the path says."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from aiohttp import web
+
+
+@dataclass
+class Target:
+    """Where the server listens, and what it was asked."""
+
+    base_url: str
+    seen: list[str] = field(default_factory=list)
+
+
+async def answer(request: web.Request) -> web.Response:
+    request.app[TARGET].seen.append(request.path)
+    match request.path.split("/"):
+        case [_, "status", status]:
+            return web.Response(status=int(status), text="as you wished")
+        case [_, "slow", milliseconds]:
+            await asyncio.sleep(int(milliseconds) / 1000)
+            return web.json_response({"slow": milliseconds})
+        case [_, "html"]:
+            return web.Response(text="<html>", content_type="text/html")
+        case _:
+            return web.json_response({"path": request.path})
+
+
+TARGET = web.AppKey("target", Target)
+
+
+@pytest.fixture
+def target() -> Iterator[Target]:
+    ready = threading.Event()
+    loop = asyncio.new_event_loop()
+    found = Target("")
+
+    async def start() -> web.AppRunner:
+        app = web.Application()
+        app[TARGET] = found
+        app.router.add_route("*", "/{path:.*}", answer)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        found.base_url = f"http://{host}:{port}"
+        return runner
+
+    def serve() -> None:
+        asyncio.set_event_loop(loop)
+        runner = loop.run_until_complete(start())
+        ready.set()
+        loop.run_forever()
+        loop.run_until_complete(runner.cleanup())
+        loop.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    assert ready.wait(10)
+    yield found
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+
+
+@pytest.fixture
+def load_test(pytester: pytest.Pytester, target: Target) -> str:
+    """A test file with one load test of 0.2 s that passes; returns the target's URL."""
+    pytester.makeini("[pytest]\naddopts = --strict-markers\nasyncio_default_fixture_loop_scope = function\n")
+    pytester.makepyfile(
+        test_it=f"""
+        import pytest
+        from pytest_certload import ms
+
+        @pytest.mark.scale(base_url="{target.base_url}")
+        async def test_storm(load):
+            async def ask(iteration):
+                async with iteration.client.get("/fine") as response:
+                    iteration.expect(response, 200)
+
+            result = await load.constant_arrival_rate(ask, rate=50, duration=0.2)
+            assert result.p95 < ms(5000)
+            assert result.error_rate < 0.001
+
+        def test_fast():
+            pass
+        """
+    )
+    return target.base_url

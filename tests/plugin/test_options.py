@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_certload.options import OPTIONS
+
+if TYPE_CHECKING:
+    from .conftest import Target
+
+BAD = [
+    ("--certload-duration", "soon", "'soon' is not a duration; write a duration such as*"),
+    ("--certload-duration", "0", "'0' leaves no time for load; write such as 20s or 5m"),
+    ("--certload-duration", "-5s", "'-5s' is not a duration*"),
+    ("--certload-rate", "fast", "'fast' is not a rate; write a rate above zero such as*"),
+    ("--certload-rate", "0", "'0' is not a rate*"),
+    ("--certload-rate", "-1/s", "'-1/s' is not a rate*"),
+    ("--certload-vus", "many", "'many' is not a number of VUs; write a whole number above 0"),
+    ("--certload-vus", "0", "'0' is not a number of VUs*"),
+    ("--certload-stack", "vm", "'vm' is not a stack; choose one of auto, docker, embedded, external"),
+    ("--certload-base-url", "ftp://localhost", "'ftp://localhost' is not a base URL; write such as*"),
+    ("--certload-base-url", "localhost:8443", "'localhost:8443' is not a base URL*"),
+    ("--certload-base-url", "http://[", "'http://[[]' is not a base URL*"),
+    ("--certload-server-port", "99999", "'99999' is not a port*"),
+    ("--certload-server-env", "NOVALUE", "'NOVALUE' is not NAME=VALUE"),
+    ("--certload-boot-timeout", "x", "'x' is not a duration*"),
+]
+
+
+@pytest.mark.parametrize(("option", "value", "message"), BAD)
+def test_a_bad_value_is_one_clear_error(
+    pytester: pytest.Pytester, option: str, value: str, message: str
+) -> None:
+    result = pytester.runpytest(f"{option}={value}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {option}: {message}"])
+    assert "Traceback" not in result.stderr.str()
+
+
+def test_a_dsn_is_not_repeated_in_the_error(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest("--certload-dsn=mysql://me:hunter2@localhost/x")
+    result.stderr.fnmatch_lines(["ERROR: --certload-dsn: the value is not a Postgres DSN; write*"])
+    assert "hunter2" not in result.stderr.str() + result.stdout.str()
+
+
+def test_all_bad_values_are_named_at_once(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CERTLOAD_VUS", "none")
+    pytester.makeini("[pytest]\ncertload_duration = long\n")
+    result = pytester.runpytest("--certload-rate=x")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        [
+            "*certload_duration (ini file): 'long' is not a duration*",
+            "*--certload-rate: 'x' is not a rate*",
+            "*CERTLOAD_VUS (environment): 'none' is not a number of VUs*",
+        ]
+    )
+
+
+SHOW = """
+    import os
+
+    from pytest_certload.options import read_settings
+
+    def pytest_configure(config):
+        settings = read_settings(config, os.environ)
+        print("SETTINGS", settings.duration, settings.results, settings.allow_host, settings.allow_seed)
+"""
+
+
+def test_command_line_wins_over_environment_over_ini(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytester.makeconftest(SHOW)
+    pytester.makeini(
+        "[pytest]\ncertload_duration = 1s\ncertload_results = from-ini\n"
+        "certload_allow_host =\n    one\n    two\ncertload_allow_seed = yes\n"
+    )
+    here = pytester.path
+    pytester.runpytest().stdout.fnmatch_lines(
+        [f"SETTINGS 1 s {here}/from-ini ('one', 'two') True"]
+    )
+    monkeypatch.setenv("CERTLOAD_DURATION", "2s")
+    monkeypatch.setenv("CERTLOAD_ALLOW_HOST", "three four")
+    pytester.runpytest().stdout.fnmatch_lines(
+        [f"SETTINGS 2 s {here}/from-ini ('three', 'four') True"]
+    )
+    pytester.runpytest(
+        "--certload-duration=3s",
+        "--certload-results=cli",
+        "--certload-allow-host=five",
+        "--certload-allow-host=six",
+    ).stdout.fnmatch_lines([f"SETTINGS 3 s {here}/cli ('five', 'six') True"])
+
+
+def test_help_and_documentation_name_every_option(pytester: pytest.Pytester) -> None:
+    text = pytester.runpytest("--help").stdout.str()
+    documented = (Path(__file__).parents[2] / "docs" / "options.md").read_text()
+    for option in OPTIONS:
+        assert option.long in text
+        assert f"\n  {option.key} " in text
+        row = next(line for line in documented.splitlines() if f"`{option.long}" in line)
+        assert f"`{option.key}`" in row
+        assert f"`{option.variable}`" in row
+
+
+def test_results_that_cannot_be_written_are_found_before_any_load(
+    pytester: pytest.Pytester, load_test: str, target: Target
+) -> None:
+    pytester.path.joinpath("taken").write_text("a file, not a folder")
+    result = pytester.runpytest("-m", "scale", "--certload-results=taken")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *--certload-results*taken*"])
+    assert target.seen == []
+
+
+@pytest.mark.usefixtures("load_test")
+class TestHosts:
+    def test_a_strangers_host_is_refused(self, pytester: pytest.Pytester) -> None:
+        pytester.makepyfile(
+            """
+            import pytest
+
+            @pytest.mark.scale(base_url="http://load.example.com")
+            async def test_a(load): ...
+            """
+        )
+        result = pytester.runpytest("-m", "scale")
+        result.assert_outcomes(errors=1)
+        result.stdout.fnmatch_lines(["*--certload-allow-host*"])
+
+    def test_without_any_server_the_remedy_is_named(self, pytester: pytest.Pytester) -> None:
+        pytester.makepyfile(
+            """
+            import pytest
+
+            @pytest.mark.scale
+            async def test_a(load):
+                async def ask(iteration): ...
+                await load.constant_arrival_rate(ask, rate=1, duration=1)
+            """
+        )
+        result = pytester.runpytest("-m", "scale")
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines(["*ConfigurationError: load has no server to load: pass base_url=*"])
+
+    def test_the_option_is_the_last_resort(self, pytester: pytest.Pytester, target: Target) -> None:
+        pytester.makepyfile(
+            """
+            import pytest
+
+            @pytest.mark.scale
+            async def test_a(load):
+                async def ask(iteration):
+                    async with iteration.client.get("/here") as response:
+                        iteration.expect(response, 200)
+                await load.constant_arrival_rate(ask, rate=10, duration=0.2)
+            """
+        )
+        result = pytester.runpytest("-m", "scale", f"--certload-base-url={target.base_url}")
+        result.assert_outcomes(passed=1)
+        assert target.seen == ["/here", "/here"]

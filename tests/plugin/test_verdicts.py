@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from .conftest import Target
+
+
+@pytest.fixture(autouse=True)
+def ini(pytester: pytest.Pytester) -> None:
+    pytester.makeini(
+        "[pytest]\naddopts = --strict-markers\nasyncio_default_fixture_loop_scope = function\n"
+    )
+
+
+def scale_test(target: Target, iteration: str, after: str = "", call: str = "") -> str:
+    """A test file with one load of 0.5 s at 40/s, as users write it."""
+    call = call or 'load.constant_arrival_rate(ask, rate=40, duration=0.5)'
+    lines = [
+        "import pytest",
+        "from pytest_certload import ms, seconds",
+        "",
+        f'@pytest.mark.scale(base_url="{target.base_url}")',
+        "async def test_storm(load):",
+        "    async def ask(iteration):",
+        *(f"        {line}" for line in iteration.splitlines()),
+        f"    result = await {call}",
+        *(f"    {line}" for line in after.splitlines()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+GET = 'async with iteration.client.get("{path}") as response:\n    iteration.expect(response, 200)'
+
+
+def run(pytester: pytest.Pytester, source: str, *arguments: str) -> pytest.RunResult:
+    pytester.makepyfile(test_it=source)
+    return pytester.runpytest("-m", "scale", "--junitxml=out.xml", *arguments)
+
+
+def summary(pytester: pytest.Pytester, name: str = "storm") -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((pytester.path / f"results/summary-{name}.json").read_text())
+    return document
+
+
+def junit(pytester: pytest.Pytester) -> ElementTree.Element:
+    return ElementTree.parse(pytester.path / "out.xml").getroot()
+
+
+def test_a_pass_is_told_everywhere(pytester: pytest.Pytester, target: Target) -> None:
+    result = run(
+        pytester,
+        scale_test(target, GET.format(path="/fine"), "assert result.p95 < seconds(5)\nassert result.error_rate < 0.01"),
+    )
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*load tests*", "*storm*", "*response time p95*< 5 s*"])
+    document = summary(pytester)
+    assert document["state"] == "passed"
+    assert (document["offered"], document["finished"]) == (20, 20)
+    assert [t["passed"] for t in document["thresholds"]] == [True, True]
+    assert (pytester.path / "results/summary-storm.txt").exists()
+    (case,) = junit(pytester).iter("testcase")
+    properties = {p.get("name"): p.get("value") for p in case.iter("property")}
+    assert float(properties["certload.storm.response_time.p95"] or "nan") < 5
+    assert len(target.seen) == 20
+
+
+def test_a_missed_percentile_explains_itself(pytester: pytest.Pytester, target: Target) -> None:
+    result = run(
+        pytester, scale_test(target, GET.format(path="/slow/30"), "assert result.p95 < ms(10)")
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*assert*response time p95 = * ms, wanted < 10 ms (missed by *",
+            "*offered 40/s, achieved 40/s, 20 iterations, 0 errors*",
+            "*p50*p90*p95*p99*max*",
+            "*results/summary-storm*",
+        ]
+    )
+    assert summary(pytester)["state"] == "failed"
+    root = junit(pytester)
+    suite = next(root.iter("testsuite"))
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("1", "1", "0")
+    (failure,) = root.iter("failure")
+    assert "response time p95" in (failure.get("message") or "")
+    assert "p99" in (failure.text or "")
+
+
+def test_the_whole_table_is_in_the_failure_without_verbosity(
+    pytester: pytest.Pytester, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    result = run(
+        pytester,
+        scale_test(target, GET.format(path="/status/503"), "assert result.error_rate < 0.001"),
+    )
+    result.stdout.fnmatch_lines(
+        ["*error rate = 100 %, wanted < 0.1 %*", "*expected status 200, got 503*", "*503*"]
+    )
+
+
+def test_no_samples_hold_no_threshold(pytester: pytest.Pytester, target: Target) -> None:
+    after = "assert result.error_rate <= 1.0\nassert result.p95 < ms(5000)"
+    result = run(pytester, scale_test(target, GET.format(path="/status/500"), after))
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*response time p95 = no samples, wanted < 5 s*"])
+
+
+def test_a_step_that_never_ran_holds_no_threshold(pytester: pytest.Pytester, target: Target) -> None:
+    iteration = f'async with iteration.step("one"):\n    async with iteration.client.get("/x") as r:\n        iteration.expect(r, 200)'
+    result = run(pytester, scale_test(target, iteration, 'assert result.step("two").p95 < ms(5000)'))
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["*response time p95 of step two = no samples*", "*step 'two' was never finished; steps that were: one*"]
+    )
+
+
+class TestAGreenTestThatProvesNothing:
+    def test_errors_nobody_judged(self, pytester: pytest.Pytester, target: Target) -> None:
+        result = run(pytester, scale_test(target, GET.format(path="/status/403"), "assert result.count == 20"))
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines(
+            ["*20 of 20 iterations of scenario storm failed and the test does not judge it*"]
+        )
+        assert summary(pytester)["state"] == "failed"
+
+    def test_a_status_nobody_looked_at(self, pytester: pytest.Pytester, target: Target) -> None:
+        iteration = 'async with iteration.client.get("/status/404") as response:\n    await response.read()'
+        result = run(pytester, scale_test(target, iteration, "assert result.error_rate < 0.01"))
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines(["*expected status below 400, got 404*"])
+
+    def test_a_missing_await(self, pytester: pytest.Pytester, target: Target) -> None:
+        pytester.makepyfile(
+            test_it=f"""
+            import pytest
+
+            @pytest.mark.scale(base_url="{target.base_url}")
+            async def test_storm(load):
+                async def ask(iteration): ...
+                load.constant_arrival_rate(ask, rate=1, duration=1)
+            """
+        )
+        result = pytester.runpytest("-m", "scale", "-W", "ignore::RuntimeWarning", "-W", "ignore::pytest.PytestUnraisableExceptionWarning")
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines(["*asked for `load` and made none*is an `await` missing*"])
+
+    def test_load_that_was_not_offered(self, pytester: pytest.Pytester, target: Target) -> None:
+        call = 'load.constant_arrival_rate(ask, rate=100, duration=0.5, max_in_flight=1, grace="0.2s")'
+        result = run(
+            pytester,
+            scale_test(target, GET.format(path="/slow/100"), "assert result.error_rate <= 1.0", call),
+        )
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines(["*InvalidRun: the offered load was not offered: * of 50 iterations never started*"])
+        assert summary(pytester)["dropped"] > 0
+
+    def test_a_scenario_that_raises(self, pytester: pytest.Pytester, target: Target) -> None:
+        result = run(pytester, scale_test(target, 'raise KeyError("no such key")', call="load.constant_arrival_rate(ask, rate=1000, duration=10)"))
+        result.assert_outcomes(failed=1)
+        text = result.stdout.str()
+        assert "the scenario's own code raised 50 times, so the load was ended" in text
+        assert text.count('raise KeyError("no such key")') <= 3, "shown, not fifty times"
+        assert "run_iteration" not in text
+
+
+class TestWhatIsNotAScenario:
+    @pytest.mark.parametrize(
+        ("call", "message"),
+        [
+            ("load.constant_arrival_rate(print, rate=1, duration=1)", "print is not async*"),
+            ("load.constant_arrival_rate(ask, rate=0, duration=1)", "rate: 0 is not a rate*"),
+            ("load.constant_arrival_rate(ask, rate=1, duration='x')", "duration: 'x' is not a duration*"),
+            ("load.constant_vus(ask, vus=0, duration=1)", "vus: 0 is not a whole number of at least 1"),
+            ("load.constant_vus(ask, vus=1, duration=1, name='a b')", "name: 'a b' is no scenario name*"),
+            ("load.constant_vus(ask, vus=1, duration=1, timeout='x')", "timeout: 'x' is not a duration*"),
+            ("load.constant_vus(ask, vus=1, duration=1, base_url='https://a.example.org')", "*a.example.org*--certload-allow-host*"),
+        ],
+    )
+    def test_is_one_error_at_the_users_own_line(
+        self, pytester: pytest.Pytester, target: Target, call: str, message: str
+    ) -> None:
+        result = run(pytester, scale_test(target, "pass", call=call))
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines([f"*ConfigurationError: {message}"])
+        assert "session.py" not in result.stdout.str()
+        assert target.seen == []
+
+    def test_no_loop(self, pytester: pytest.Pytester, target: Target) -> None:
+        pytester.makepyfile(
+            f"""
+            import pytest
+
+            @pytest.mark.scale(base_url="{target.base_url}")
+            async def test_storm(load):
+                import threading, asyncio
+                async def ask(iteration): ...
+                problems = []
+                def elsewhere():
+                    coroutine = load.constant_vus(ask, vus=1, duration=1)
+                    try:
+                        coroutine.send(None)
+                    except Exception as error:
+                        problems.append(error)
+                thread = threading.Thread(target=elsewhere)
+                thread.start(); thread.join()
+                raise problems[0]
+            """
+        )
+        result = pytester.runpytest("-m", "scale")
+        result.stdout.fnmatch_lines(["*load needs a running asyncio event loop*pytest-asyncio*"])
+
+
+def test_a_run_scaled_down_says_so(pytester: pytest.Pytester, target: Target) -> None:
+    source = scale_test(target, GET.format(path="/x"), "assert result.error_rate < 0.01", "load.constant_arrival_rate(ask, rate=40, duration='5m')")
+    result = run(pytester, source, "--certload-duration=0.5s", "--certload-rate=20/s")
+    result.assert_outcomes(passed=1)
+    assert len(target.seen) == 10
+    result.stdout.fnmatch_lines(["*educed*500 ms instead of 5m*"])
+    assert summary(pytester)["reduced"] == ["duration 500 ms instead of 5m", "rate 20/s instead of 40/s"]
+
+
+def test_vus_can_be_scaled(pytester: pytest.Pytester, target: Target) -> None:
+    source = scale_test(target, GET.format(path="/slow/50"), "assert result.error_rate < 0.01", "load.constant_vus(ask, vus=100, duration='5m')")
+    result = run(pytester, source, "--certload-duration=0.2s", "--certload-vus=2")
+    result.assert_outcomes(passed=1)
+    assert summary(pytester)["in_flight_peak"] == 2
+
+
+def test_two_loads_in_one_test_have_a_summary_each(pytester: pytest.Pytester, target: Target) -> None:
+    after = 'assert result.error_rate < 0.1\nagain = await load.constant_vus(ask, vus=1, duration=0.1)\nassert again.error_rate < 0.1'
+    run(pytester, scale_test(target, GET.format(path="/slow/5"), after)).assert_outcomes(passed=1)
+    assert summary(pytester, "storm")["executor"] == "constant_arrival_rate"
+    assert summary(pytester, "storm-2")["executor"] == "constant_vus"
+
+
+def test_integrity_that_does_not_hold_fails(pytester: pytest.Pytester, target: Target) -> None:
+    after = 'result.integrity("rows", actual=20, expected=20)\nresult.integrity("sums", actual=19, expected=20)'
+    result = run(pytester, scale_test(target, GET.format(path="/x"), after))
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*IntegrityFailed: sums: 19, expected 20*"])
+    assert [t["passed"] for t in summary(pytester)["thresholds"]] == [True, False]
+
+
+def test_a_refused_connection_is_an_error_and_no_crash(pytester: pytest.Pytester, target: Target) -> None:
+    source = scale_test(target, GET.format(path="/x"), "assert result.error_rate < 0.01", 'load.constant_arrival_rate(ask, rate=40, duration=0.5, base_url="http://127.0.0.1:9")')
+    result = run(pytester, source)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*error rate = 100 %*", "*connection error*20*"])
+
+
+def test_a_full_disk_fails_the_test_and_loses_no_report(
+    pytester: pytest.Pytester, target: Target
+) -> None:
+    pytester.makeconftest(
+        """
+        import errno, os
+        import pytest_certload.report.summary_files as files
+
+        def full(*args, **kwargs):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        def pytest_runtest_call(item):
+            files.os.replace = full
+        """
+    )
+    source = scale_test(target, GET.format(path="/x"), "assert result.error_rate < 0.01")
+    pytester.makepyfile(test_it=source)
+    result = pytester.runpytest_subprocess("-m", "scale", "--junitxml=out.xml")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*No space left on device*"])
+    assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
+    (case,) = junit(pytester).iter("testcase")
+    assert case.find("failure") is not None
+
+
+def test_ctrl_c_keeps_the_partial_result(pytester: pytest.Pytester, target: Target) -> None:
+    source = scale_test(target, GET.format(path="/x"), call="load.constant_arrival_rate(ask, rate=40, duration=60)")
+    pytester.makepyfile(test_it=source)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pytest", "-m", "scale", "--junitxml=out.xml"],
+        cwd=pytester.path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"COLUMNS": "120"},
+    )
+    while len(target.seen) < 20:
+        assert process.poll() is None, process.communicate()[0]
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    document = summary(pytester)
+    assert document["state"] == "interrupted"
+    assert document["finished"] >= 20
+    assert document["duration_seconds"] < 30
+    assert "interrupted" in output
+    assert (pytester.path / "out.xml").exists()

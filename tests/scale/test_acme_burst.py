@@ -1,0 +1,64 @@
+"""ACME burst: 200 VUs fetch directory, nonce and renewal info without pause, and get ACME."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_certload import Iteration, Load, ms
+from pytest_certload.certctl.api import Certctl
+
+KEYS = {"newNonce", "newAccount", "newOrder", "revokeCert", "keyChange", "renewalInfo"}
+#: What a renewal-info id that is none, and one that nobody has, must be answered with.
+RENEWAL_IDS = (("no-dot-in-it", 400), ("aaaa.bbbb", 404))
+
+
+@pytest.mark.scale
+async def test_acme_burst(load: Load, certctl: Certctl) -> None:
+    nonces_before = await certctl.acme_nonces()
+
+    async def visit(iteration: Iteration) -> None:
+        client = iteration.client
+        async with iteration.step("directory"):
+            async with client.get(certctl.acme("directory")) as response:
+                await certctl.check_rate_limited(iteration, response)
+                iteration.expect(response, 200)
+                iteration.check(
+                    response.content_type == "application/json", "the directory is JSON, not HTML"
+                )
+                directory = await response.json()
+            iteration.check(directory.keys() >= KEYS, "the directory has its keys")
+
+        async with iteration.step("new-nonce"):
+            async with client.head(certctl.acme("new-nonce")) as response:
+                await certctl.check_rate_limited(iteration, response)
+                iteration.expect(response, 200)
+            iteration.check(response.headers.get("Replay-Nonce"), "a nonce: Replay-Nonce is there")
+
+        async with iteration.step("renewal-info"):
+            renewal_id, status = RENEWAL_IDS[iteration.index % len(RENEWAL_IDS)]
+            async with client.get(certctl.acme(f"renewal-info/{renewal_id}")) as response:
+                await certctl.check_rate_limited(iteration, response)
+                iteration.expect(response, status)
+                problem = await response.json(content_type="application/problem+json")
+            iteration.check(
+                problem["type"] == "urn:ietf:params:acme:error:malformed",
+                "an unknown renewal id is an ACME problem of type malformed",
+            )
+
+    result = await load.constant_vus(visit, vus=200, duration="5m")
+
+    assert result.step("directory").p95 < ms(500)
+    assert result.step("new-nonce").p95 < ms(300)
+    assert result.step("renewal-info").p95 < ms(800)
+    for step in result.steps.values():
+        assert step.server_error_rate < 0.001
+    assert result.error_rate < 0.001
+    acknowledged = int(result.step("directory").ok) + int(result.step("new-nonce").ok)
+    added = await certctl.acme_nonces() - nonces_before
+    result.integrity(
+        "acknowledged nonces missing in the database",
+        actual=max(0, acknowledged - added),
+        expected=0,
+    )
+    if not result.summary.errors:
+        result.integrity("nonces in the database", actual=added, expected=acknowledged)

@@ -1,0 +1,359 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pytest_certload.engine.executors.constant_arrival_rate import ConstantArrivalRate
+from pytest_certload.engine.executors.constant_vus import ConstantVUs
+from pytest_certload.engine.runner import Progress, ScenarioRun, WorkerReport
+from pytest_certload.engine.scenario import Iteration, IterationFunction, Scenario
+from pytest_certload.errors import ConfigurationError
+from pytest_certload.samples import Outcome
+from pytest_certload.testing import VirtualClock, run_virtual
+from pytest_certload.units import ms, seconds
+
+Executor = ConstantArrivalRate | ConstantVUs
+
+
+def arrivals(rate: object = 100, duration: object = 10, **more: Any) -> ConstantArrivalRate:
+    return ConstantArrivalRate(rate=rate, duration=duration, **more)
+
+
+async def execute(function: IterationFunction, executor: Executor, **options: Any) -> WorkerReport:
+    run = ScenarioRun(
+        Scenario(name="tested", executor=executor, iteration=function),
+        client=None,
+        clock=VirtualClock(),
+        classify=lambda error: None,
+        **options,
+    )
+    await run.execute()
+    assert asyncio.all_tasks() == {asyncio.current_task()}, "no task is left behind"
+    return run.report()
+
+
+def report_of(function: IterationFunction, executor: Executor, **options: Any) -> WorkerReport:
+    return run_virtual(execute(function, executor, **options))
+
+
+async def ten_ms(iteration: Iteration) -> None:
+    await asyncio.sleep(0.01)
+
+
+def test_five_minutes_at_167_per_second_are_50_100_iterations_each_on_time() -> None:
+    report = report_of(ten_ms, arrivals(167, "5m"))
+    rows = report.samples.iterations
+    assert (report.offered, report.started, report.finished) == (50_100,) * 3
+    assert (report.dropped, report.unfinished, report.backlog_peak) == (0, 0, 0)
+    assert rows.lateness.max() == 0
+    assert set(rows.response_time.tolist()) <= {10_000_000, 10_000_001, 9_999_999}
+    assert sorted(rows.index.tolist()) == list(range(50_100))
+    assert report.duration == seconds(300)
+
+
+def test_a_stall_is_in_the_response_time_of_all_who_waited() -> None:
+    """One second of stall at 1,000/s over 10 s, 50 slots: p95 is 500 ms and p99 900 ms."""
+
+    async def stalling(iteration: Iteration) -> None:
+        now = asyncio.get_running_loop().time()
+        await asyncio.sleep(max(1e-6, 6.0 - now) if 5.0 <= now < 6.0 else 1e-6)
+
+    rows = report_of(stalling, arrivals(1000, 10, max_in_flight=50)).samples.iterations
+    p95, p99 = np.percentile(rows.response_time / 1e6, [95, 99])
+    assert p95 == pytest.approx(500, rel=0.01)
+    assert p99 == pytest.approx(900, rel=0.01)
+    # The service time alone knows of the 50 that were in flight, half a per cent.
+    assert np.percentile(rows.service_time / 1e6, 99) < 1
+
+
+def test_warm_up_is_offered_and_left_out() -> None:
+    calls: list[int] = []
+
+    async def count(iteration: Iteration) -> None:
+        calls.append(iteration.index)
+
+    report = report_of(count, arrivals(10, 2, warm_up=1))
+    assert len(calls) == 30
+    assert report.offered == 20
+    assert report.samples.iterations.index.min() == 10
+    assert report.duration == seconds(2)
+
+
+def test_steps_of_an_iteration_stay_with_it() -> None:
+    async def two_steps(iteration: Iteration) -> None:
+        async with iteration.step("first"):
+            await asyncio.sleep(0.6)
+        async with iteration.step("second"):
+            await asyncio.sleep(0.6)
+
+    # The last iteration is due before the end of the window, its second step begins after it.
+    report = report_of(two_steps, arrivals(2, 1, warm_up=1))
+    first, second = report.samples.of_step("first"), report.samples.of_step("second")
+    assert (len(first), len(second), len(report.samples.iterations)) == (2, 2, 2)
+    assert (second.due == second.start).all()
+    assert (first.due == report.samples.iterations.due).all()
+    assert report.samples.iterations.response_time.tolist() == pytest.approx([1.2e9] * 2)
+
+
+def test_the_first_steps_response_time_counts_from_the_due_time() -> None:
+    async def slow(iteration: Iteration) -> None:
+        async with iteration.step("only"):
+            await asyncio.sleep(1)
+
+    report = report_of(slow, arrivals(2, 1, max_in_flight=1))
+    only = report.samples.of_step("only")
+    assert only.service_time.tolist() == pytest.approx([1e9, 1e9])
+    assert only.response_time.tolist() == pytest.approx([1e9, 1.5e9])
+
+
+def test_what_is_not_over_in_the_grace_period_is_cancelled_and_counted() -> None:
+    cancelled: list[int] = []
+
+    async def endless(iteration: Iteration) -> None:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            cancelled.append(iteration.index)
+            raise
+
+    report = report_of(endless, arrivals(1, 10, max_in_flight=4), grace=seconds(5))
+    rows = report.samples.iterations
+    assert cancelled == [0, 1, 2, 3]
+    assert (report.offered, report.started, report.finished) == (10, 4, 0)
+    assert (report.unfinished, report.dropped) == (4, 6)
+    assert (rows.outcome[:4] == Outcome.UNFINISHED).all()
+    assert (rows.outcome[4:] == Outcome.DROPPED).all()
+    # At least as old as it is: nothing that was waited for looks quick.
+    assert rows.response_time.min() == seconds(5) + seconds(1)
+    assert report.drain == seconds(5)
+
+
+def test_vus_ask_again_once_they_are_answered() -> None:
+    report = report_of(ten_ms, ConstantVUs(vus=3, duration=1))
+    assert report.offered == 300
+    assert report.in_flight_peak == 3
+    assert report.samples.iterations.lateness.max() == 0
+    assert sorted(report.samples.iterations.index.tolist()) == list(range(300))
+
+
+def test_a_cancelled_run_keeps_what_it_saw() -> None:
+    async def main() -> tuple[WorkerReport, list[str]]:
+        run = ScenarioRun(
+            Scenario(name="cut", executor=arrivals(100, 60), iteration=ten_ms),
+            client=None,
+            clock=VirtualClock(),
+            classify=lambda error: None,
+        )
+        task = asyncio.create_task(run.execute())
+        await asyncio.sleep(2.0049)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        return run.report(), [repr(t) for t in left]
+
+    report, left = run_virtual(main())
+    assert left == []
+    assert report.interrupted
+    assert report.duration == pytest.approx(2.0049e9)
+    assert (report.offered, report.finished, report.unfinished) == (201, 200, 1)
+
+
+def test_errors_are_kinds_with_counts_and_never_samples_of_a_success() -> None:
+    async def unlucky(iteration: Iteration) -> None:
+        await asyncio.sleep(0.001)
+        match iteration.index % 5:
+            case 0:
+                iteration.expect(SimpleNamespace(status=503, content_type="text/html"), 200)
+            case 1:
+                iteration.check(False, "the body is right")
+            case 2:
+                raise TimeoutError
+            case 3:
+                raise ConnectionResetError(f"peer {iteration.index} went away")
+
+    report = report_of(unlucky, arrivals(100, 10))
+    rows = report.samples.iterations
+    assert [int((rows.outcome == o).sum()) for o in Outcome] == [200, 200, 200, 200, 200, 0, 0, 0]
+    assert {(e.outcome, e.count) for e in report.errors} == {
+        (Outcome.UNEXPECTED_STATUS, 200),
+        (Outcome.CHECK_FAILED, 200),
+        (Outcome.TIMEOUT, 200),
+        (Outcome.CONNECTION_ERROR, 200),
+    }
+    assert "expected status 200, got 503 (text/html)" in {e.message for e in report.errors}
+    assert all(e.traceback is None for e in report.errors)
+    assert (rows.status[rows.index % 5 == 0] == 503).all()
+
+
+def test_a_failing_step_ends_the_iteration_and_is_counted_once() -> None:
+    async def fails_in_step(iteration: Iteration) -> None:
+        async with iteration.step("one"):
+            iteration.check(False, "no")
+        raise AssertionError("never reached")
+
+    report = report_of(fails_in_step, arrivals(10, 1))
+    (error,) = report.errors
+    assert (error.step, error.count) == ("one", 10)
+    assert (report.samples.of_step("one").outcome == Outcome.CHECK_FAILED).all()
+    assert (report.samples.iterations.outcome == Outcome.CHECK_FAILED).all()
+
+
+def test_an_error_that_the_scenario_swallows_still_fails_the_iteration() -> None:
+    async def swallows(iteration: Iteration) -> None:
+        try:
+            async with iteration.step("one"):
+                iteration.check(False, "no")
+        except Exception:  # what a careless scenario does
+            return
+
+    report = report_of(swallows, arrivals(10, 1))
+    assert (report.samples.iterations.outcome == Outcome.CHECK_FAILED).all()
+
+
+def response(status: int) -> SimpleNamespace:
+    return SimpleNamespace(status=status, content_type="application/json")
+
+
+@pytest.mark.parametrize(
+    ("act", "outcome"),
+    [
+        (lambda it, r: it.saw(r), Outcome.UNEXPECTED_STATUS),
+        (lambda it, r: (it.saw(r), it.expect(r, 404)), Outcome.OK),
+        (lambda it, r: (it.saw(r), it.expect(r, 200, 404)), Outcome.OK),
+        (lambda it, r: (it.saw(r), it.expect(r)), Outcome.UNEXPECTED_STATUS),
+        (lambda it, r: (it.saw(response(200)), it.expect(r, 404)), Outcome.OK),
+    ],
+)
+@pytest.mark.parametrize("in_step", [False, True])
+def test_a_failure_status_must_be_declared(
+    act: Callable[[Iteration, object], None], outcome: Outcome, in_step: bool
+) -> None:
+    async def asks(iteration: Iteration) -> None:
+        if in_step:
+            async with iteration.step("s"):
+                act(iteration, response(404))
+        else:
+            act(iteration, response(404))
+
+    report = report_of(asks, arrivals(1, 1))
+    assert report.samples.iterations.outcome.tolist() == [outcome]
+    assert len(report.errors) == (outcome is not Outcome.OK)
+
+
+def test_a_scenario_whose_code_is_broken_ends_early_with_one_traceback() -> None:
+    async def broken(iteration: Iteration) -> None:
+        await asyncio.sleep(0.001)
+        raise KeyError(f"nothing for {iteration.index}")
+
+    report = report_of(broken, arrivals(100, "5m"))
+    assert report.broken
+    assert report.duration < seconds(1)
+    (error,) = report.errors
+    assert error.count == report.finished == 50
+    assert error.traceback is not None
+    assert error.traceback.count("in broken") == 1
+    assert "run_iteration" not in error.traceback
+
+
+def test_one_good_iteration_among_exceptions_lets_the_run_go_on() -> None:
+    async def mostly_broken(iteration: Iteration) -> None:
+        if iteration.index:
+            raise KeyError("x")
+
+    report = report_of(mostly_broken, arrivals(100, 1))
+    assert not report.broken
+    assert report.finished == 100
+
+
+def test_very_many_kinds_of_errors_are_bounded() -> None:
+    async def each_its_own(iteration: Iteration) -> None:
+        iteration.check(False, f"kind {iteration.index}")
+
+    report = report_of(each_its_own, arrivals(100, 10))
+    assert len(report.errors) <= 101
+    assert sum(e.count for e in report.errors) == 1000
+
+
+def test_progress_comes_once_a_second() -> None:
+    seen: list[Progress] = []
+    finished: list[Outcome] = []
+    report_of(
+        ten_ms,
+        arrivals(100, 5),
+        on_progress=seen.append,
+        on_finish=lambda end, took, outcome: finished.append(outcome),
+    )
+    assert [round(p.elapsed / 1e9) for p in seen] == [1, 2, 3, 4, 5]
+    assert [p.offered for p in seen] == [101, 201, 301, 401, 500]
+    assert seen[0].duration == seconds(5)
+    assert finished == [Outcome.OK] * 500
+
+
+def test_random_numbers_depend_on_seed_and_index_alone() -> None:
+    def drawn(seed: int) -> dict[int, float]:
+        numbers: dict[int, float] = {}
+
+        async def draw(iteration: Iteration) -> None:
+            numbers[iteration.index] = iteration.rng.random()
+
+        report_of(draw, arrivals(10, 1), seed=seed)
+        return numbers
+
+    assert drawn(1) == drawn(1)
+    assert drawn(1) != drawn(2)
+    assert len(set(drawn(1).values())) == 10
+
+
+def test_steps_do_not_nest() -> None:
+    async def nested(iteration: Iteration) -> None:
+        async with iteration.step("outer"), iteration.step("inner"):
+            await asyncio.sleep(0)
+
+    report = report_of(nested, arrivals(1, 1))
+    assert "step 'inner' is opened inside step 'outer'" in report.errors[0].message
+
+
+class TestWhatCannotBeRun:
+    def test_not_async(self) -> None:
+        def plain(iteration: Iteration) -> None: ...
+
+        with pytest.raises(ConfigurationError, match=r"plain is not async; write `async def"):
+            Scenario(name="x", executor=arrivals(), iteration=plain)  # type: ignore[arg-type]
+
+    def test_wrong_arguments(self) -> None:
+        async def none() -> None: ...
+        async def two(iteration: Iteration, client: object) -> None: ...
+        async def keyword(iteration: Iteration, *, client: object) -> None: ...
+
+        for function in (none, two, keyword):
+            with pytest.raises(ConfigurationError, match="cannot be called with one argument"):
+                Scenario(name="x", executor=arrivals(), iteration=function)  # type: ignore[arg-type]
+
+    def test_what_can(self) -> None:
+        async def optional(iteration: Iteration, extra: int = 0) -> None: ...
+        async def anything(*args: object) -> None: ...
+
+        class Callable_:
+            async def __call__(self, iteration: Iteration) -> None: ...
+
+        for function in (optional, anything, Callable_()):
+            Scenario(name="x", executor=arrivals(), iteration=function)
+
+    @pytest.mark.parametrize("slots", [0, -1, 1.5, True, "9", None])
+    def test_slots(self, slots: Any) -> None:
+        with pytest.raises(ConfigurationError, match="max_in_flight: .* at least 1"):
+            arrivals(max_in_flight=slots)
+        with pytest.raises(ConfigurationError, match="vus: .* at least 1"):
+            ConstantVUs(vus=slots, duration=1)
+
+    def test_an_empty_window(self) -> None:
+        with pytest.raises(ConfigurationError, match="longer than 0 s"):
+            arrivals(duration=0)
+        with pytest.raises(ConfigurationError, match="longer than 0 s"):
+            ConstantVUs(vus=1, duration=ms(0))
