@@ -139,12 +139,18 @@ class Face:
 
     def _watched(self) -> bool:
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        quiet = self._config.option.verbose < 0
-        return reporter is not None and not quiet and reporter._tw.hasmarkup and reporter.isatty
+        if reporter is None or self._quiet:
+            return False
+        return bool(reporter._tw.hasmarkup and reporter.isatty)
+
+    @property
+    def _quiet(self) -> bool:
+        # The option is the terminal plugin's, and that can be switched off.
+        return getattr(self._config.option, "verbose", 0) < 0
 
     def announce(self, text: str) -> None:
         """One line for the reader, such as what the stack is; none with ``-q``."""
-        if self._config.option.verbose < 0:
+        if self._quiet:
             return
         with self._terminal() as reporter:
             if reporter is not None:

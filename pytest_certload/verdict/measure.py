@@ -145,8 +145,7 @@ class Measure:
         missed_by = None
         if not passed and self.value is not None and sign not in ("==", "!="):
             gap = abs(self.value - bare)
-            share = f", {gap / bare:.0%}" if bare else ""
-            missed_by = f"{self._print(gap)}{share}"
+            missed_by = f"{self._print(gap)}{_in_proportion(self.value, bare)}"
         return Judgement(
             metric=self.metric,
             step=self.step,
@@ -191,3 +190,10 @@ class Measure:
         if self.kind is Kind.RATE:
             return format_rate(value)
         return f"{value:,.0f}" if value == int(value) else f"{value:,}"
+
+
+def _in_proportion(value: float, limit: float) -> str:
+    if not limit or not value:
+        return ""
+    ratio = abs(value / limit)
+    return f", {ratio:,.0f} times the limit" if ratio >= 10 else f", {abs(ratio - 1):.0%}"

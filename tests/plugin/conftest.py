@@ -7,8 +7,16 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
 from aiohttp import web
+
+# pytester forgets every module that an inner session was the first to import, and numpy cannot be
+# loaded twice: it, and what is loaded with it, belong to the outer session.
+import pytest_certload.clients.http
+import pytest_certload.session
+
+assert np and pytest_certload.session
 
 
 @dataclass
@@ -73,7 +81,7 @@ def target() -> Iterator[Target]:
 @pytest.fixture
 def load_test(pytester: pytest.Pytester, target: Target) -> str:
     """A test file with one load test of 0.2 s that passes; returns the target's URL."""
-    pytester.makeini("[pytest]\naddopts = --strict-markers\nasyncio_default_fixture_loop_scope = function\n")
+    pytester.makeini("[pytest]\naddopts = --strict-markers\nasyncio_default_fixture_loop_scope = function\nmarkers =\n  slow\n  smoke\n")
     pytester.makepyfile(
         test_it=f"""
         import pytest

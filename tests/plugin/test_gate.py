@@ -49,7 +49,7 @@ def test_plain_pytest_leaves_load_tests_out_and_says_so(
 def test_expressions_that_select_run_them(
     pytester: pytest.Pytester, target: Target, expression: str
 ) -> None:
-    result = pytester.runpytest("-m", expression, "-W", "ignore::pytest.PytestUnknownMarkWarning")
+    result = pytester.runpytest("-m", expression)
     result.assert_outcomes(passed=1, deselected=1)
     assert len(target.seen) == 10
 

@@ -122,7 +122,7 @@ def test_results_that_cannot_be_written_are_found_before_any_load(
 class TestHosts:
     def test_a_strangers_host_is_refused(self, pytester: pytest.Pytester) -> None:
         pytester.makepyfile(
-            """
+            test_it="""
             import pytest
 
             @pytest.mark.scale(base_url="http://load.example.com")
@@ -135,7 +135,7 @@ class TestHosts:
 
     def test_without_any_server_the_remedy_is_named(self, pytester: pytest.Pytester) -> None:
         pytester.makepyfile(
-            """
+            test_it="""
             import pytest
 
             @pytest.mark.scale
@@ -150,7 +150,7 @@ class TestHosts:
 
     def test_the_option_is_the_last_resort(self, pytester: pytest.Pytester, target: Target) -> None:
         pytester.makepyfile(
-            """
+            test_it="""
             import pytest
 
             @pytest.mark.scale

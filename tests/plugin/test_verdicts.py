@@ -104,7 +104,7 @@ def test_the_whole_table_is_in_the_failure_without_verbosity(
         scale_test(target, GET.format(path="/status/503"), "assert result.error_rate < 0.001"),
     )
     result.stdout.fnmatch_lines(
-        ["*error rate = 100 %, wanted < 0.1 %*", "*expected status 200, got 503*", "*503*"]
+        ["*error rate = 100 %, wanted < 0.1 %*", "*503 ×20", "*expected status 200, got 503*"]
     )
 
 
@@ -177,7 +177,7 @@ class TestWhatIsNotAScenario:
     @pytest.mark.parametrize(
         ("call", "message"),
         [
-            ("load.constant_arrival_rate(print, rate=1, duration=1)", "print is not async*"),
+            ("load.constant_arrival_rate(print, rate=1, duration=1)", "the scenario function print is not async*"),
             ("load.constant_arrival_rate(ask, rate=0, duration=1)", "rate: 0 is not a rate*"),
             ("load.constant_arrival_rate(ask, rate=1, duration='x')", "duration: 'x' is not a duration*"),
             ("load.constant_vus(ask, vus=0, duration=1)", "vus: 0 is not a whole number of at least 1"),
@@ -301,7 +301,7 @@ def test_ctrl_c_keeps_the_partial_result(pytester: pytest.Pytester, target: Targ
     assert process.returncode == pytest.ExitCode.INTERRUPTED, output
     document = summary(pytester)
     assert document["state"] == "interrupted"
-    assert document["finished"] >= 20
+    assert document["finished"] >= 19, "the twentieth may still have been on its way"
     assert document["duration_seconds"] < 30
     assert "interrupted" in output
     assert (pytester.path / "out.xml").exists()

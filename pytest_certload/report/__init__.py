@@ -1,0 +1,1 @@
+"""Who is told, and how? Every writer reads one document, the ``RunRecord``."""

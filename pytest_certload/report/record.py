@@ -1,0 +1,165 @@
+"""What is known about a run once it is over? One frozen, versioned document.
+
+Every report is written from it, so two reports of a run cannot disagree.  Its JSON form is
+described by ``summary.schema.json`` beside this file and in docs/summary-schema.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pytest_certload.errors import ReportError
+from pytest_certload.stats.summary import LatencySummary, StepSummary
+
+__all__ = ["SCHEMA_VERSION", "ErrorRecord", "RunRecord", "ThresholdRecord"]
+
+#: Raised whenever a field comes, goes away or changes its meaning.
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThresholdRecord:
+    """A condition that the test put on a figure, and whether it held.
+
+    Attributes:
+        metric: Such as ``response time p95``, or what an integrity check compares.
+        step: The step's name; None for whole iterations.
+        condition: Such as ``< 500 ms``.
+        actual: Such as ``412 ms``; ``no samples`` when there was nothing to judge.
+        passed: Whether it held.
+    """
+
+    metric: str
+    step: str | None
+    condition: str
+    actual: str
+    passed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorRecord:
+    """One kind of error.
+
+    Attributes:
+        step: The step it came in; the scenario's name when it came outside of every step.
+        outcome: Such as ``unexpected status`` or ``timeout``.
+        message: The first one's message.
+        count: How often the kind came, warm-up included.
+        traceback: The first one's, for exceptions of the scenario's own code; else None.
+    """
+
+    step: str
+    outcome: str
+    message: str
+    count: int
+    traceback: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One load: what was asked, what came of it, and on what it ran.
+
+    Attributes:
+        nodeid: The test's node id.
+        scenario: The scenario's name, unique in the session.
+        executor: ``constant_arrival_rate`` or ``constant_vus``.
+        parameters: The executor's, as they were run: durations in seconds, rates per second.
+        state: ``running``, ``passed``, ``failed`` or ``interrupted`` (then figures are partial).
+        reduced: What the options changed, such as ``duration 20s instead of 5m``; not empty means
+            that the run is not the full contract.
+        started_at: Begin of the measured window, ISO 8601 in UTC.
+        duration_seconds: Length of the measured window.
+        drain_seconds: From its end until the last iteration was over.
+        offered: Iterations due in the window.
+        started, finished: Of those, started; over before the grace period ended.
+        dropped, unfinished: Due and never started; cancelled at the end of the grace period.
+        offered_rate, achieved_rate: Due, and started, per second of the window.
+        backlog_peak, in_flight_peak: The most that waited for a slot; the most at once.
+        lateness: Start minus due.
+        iterations: Figures of whole iterations.
+        steps: Figures of each named step.
+        thresholds: Every condition the test put on a figure, in order.
+        errors: Kinds of error, the most frequent first.
+        failure: Why the test failed, in one line; None when it did not.
+        stack: What ran under test, without secrets.
+        environment: Versions and machine of the load generator.
+        schema_version: Of this document.
+    """
+
+    nodeid: str
+    scenario: str
+    executor: str
+    parameters: Mapping[str, str | int | float]
+    state: str
+    reduced: tuple[str, ...]
+    started_at: str
+    duration_seconds: float
+    drain_seconds: float
+    offered: int
+    started: int
+    finished: int
+    dropped: int
+    unfinished: int
+    offered_rate: float
+    achieved_rate: float
+    backlog_peak: int
+    in_flight_peak: int
+    lateness: LatencySummary
+    iterations: StepSummary
+    steps: tuple[StepSummary, ...]
+    thresholds: tuple[ThresholdRecord, ...]
+    errors: tuple[ErrorRecord, ...]
+    failure: str | None
+    stack: Mapping[str, str]
+    environment: Mapping[str, str]
+    schema_version: int = SCHEMA_VERSION
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document as plain data for JSON; ``from_dict`` is its exact inverse."""
+        document = {"schema_version": self.schema_version, **asdict(self)}
+        for step in (document["iterations"], *document["steps"]):
+            step["statuses"] = {str(status): n for status, n in step["statuses"].items()}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in document.items()}
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> RunRecord:
+        """Read a document back.
+
+        Raises:
+            ReportError: It is of a newer schema, or not such a document.
+        """
+        version = document.get("schema_version")
+        if not isinstance(version, int) or version > SCHEMA_VERSION:
+            raise ReportError(
+                f"a summary of schema version {version!r} cannot be read here, only up to "
+                f"{SCHEMA_VERSION}; use the pytest-certload that wrote it, or a newer one"
+            )
+        try:
+            return cls(
+                **{
+                    **document,
+                    "reduced": tuple(document["reduced"]),
+                    "lateness": LatencySummary(**document["lateness"]),
+                    "iterations": _step(document["iterations"]),
+                    "steps": tuple(_step(step) for step in document["steps"]),
+                    "thresholds": tuple(ThresholdRecord(**t) for t in document["thresholds"]),
+                    "errors": tuple(ErrorRecord(**e) for e in document["errors"]),
+                }
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ReportError(
+                f"this is not a summary of pytest-certload: {type(error).__name__}: {error}"
+            ) from error
+
+
+def _step(document: Mapping[str, Any]) -> StepSummary:
+    return StepSummary(
+        **{
+            **document,
+            "statuses": {int(status): n for status, n in document["statuses"].items()},
+            "response_time": LatencySummary(**document["response_time"]),
+            "service_time": LatencySummary(**document["service_time"]),
+        }
+    )

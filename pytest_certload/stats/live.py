@@ -1,0 +1,34 @@
+"""What is the p95 right now? A bounded window over the latest response times.
+
+PYTEST_DONT_REWRITE: it is fed from the hot path.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from .percentile import rank
+
+__all__ = ["LiveWindow"]
+
+
+class LiveWindow:
+    """The latest successful response times, for the live line only; verdicts use all samples.
+
+    Args:
+        size: How many are kept; default 1,000.
+    """
+
+    def __init__(self, size: int = 1_000) -> None:
+        self._latest: deque[int] = deque(maxlen=size)
+
+    def add(self, response_time: int, *, ok: bool) -> None:
+        """Take note of an iteration; errors are no latency samples."""
+        if ok:
+            self._latest.append(response_time)
+
+    def p95(self) -> int | None:
+        """The 95th percentile of the kept ones in nanoseconds; None without samples."""
+        if not self._latest:
+            return None
+        return sorted(self._latest)[rank(len(self._latest), 95) - 1]

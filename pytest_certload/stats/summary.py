@@ -1,0 +1,111 @@
+"""What are the figures of one step? Counts, rate, errors, percentiles: plain data from samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_certload.samples import Outcome, Samples
+
+from .percentile import percentile
+
+__all__ = ["LatencySummary", "StepSummary", "summarize", "summarize_latency"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencySummary:
+    """The distribution of one kind of time. All figures in nanoseconds; None without samples.
+
+    Percentiles are values that were measured (nearest rank); ``mean`` is rounded to a nanosecond.
+    """
+
+    count: int
+    mean: int | None
+    min: int | None
+    p50: int | None
+    p90: int | None
+    p95: int | None
+    p99: int | None
+    max: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSummary:
+    """The figures of one step, or of whole iterations.
+
+    Attributes:
+        name: The step's name, or the scenario's for whole iterations.
+        count: Everything that was due: successes, errors, unfinished and dropped ones.
+        ok: How many succeeded.
+        errors: ``count - ok``.
+        error_rate: ``errors / count``, 0 to 1; None when nothing was due.
+        rate: How many were over, successes and errors, per second of the measured window.
+        statuses: How often each HTTP status came last, ascending; 0 stands for no answer.
+        outcomes: How often each outcome came, by its label; outcomes that never came are absent.
+        response_time: End minus due, of successes.
+        service_time: End minus start, of successes.
+    """
+
+    name: str
+    count: int
+    ok: int
+    errors: int
+    error_rate: float | None
+    rate: float
+    statuses: Mapping[int, int]
+    outcomes: Mapping[str, int]
+    response_time: LatencySummary
+    service_time: LatencySummary
+
+
+def summarize_latency(values: npt.NDArray[np.int64]) -> LatencySummary:
+    """The distribution of times in nanoseconds, in any order."""
+    if not len(values):
+        return LatencySummary(
+            count=0, mean=None, min=None, p50=None, p90=None, p95=None, p99=None, max=None
+        )
+    ordered = np.sort(values)
+    return LatencySummary(
+        count=len(ordered),
+        mean=round(float(ordered.mean())),
+        min=int(ordered[0]),
+        p50=percentile(ordered, 50),
+        p90=percentile(ordered, 90),
+        p95=percentile(ordered, 95),
+        p99=percentile(ordered, 99),
+        max=int(ordered[-1]),
+    )
+
+
+def summarize(rows: Samples, *, name: str, window_seconds: float) -> StepSummary:
+    """The figures of rows that belong together.
+
+    Args:
+        rows: The rows of one step, or those of whole iterations.
+        name: What they are called in reports.
+        window_seconds: Length of the measured window; a window of 0 makes a rate of 0.
+    """
+    count, ok = len(rows), rows.ok
+    succeeded = int(ok.sum())
+    outcomes = _counts(rows.outcome)
+    never_over = outcomes.get(Outcome.DROPPED, 0) + outcomes.get(Outcome.UNFINISHED, 0)
+    return StepSummary(
+        name=name,
+        count=count,
+        ok=succeeded,
+        errors=count - succeeded,
+        error_rate=(count - succeeded) / count if count else None,
+        rate=(count - never_over) / window_seconds if window_seconds else 0.0,
+        statuses=_counts(rows.status[rows.outcome != Outcome.DROPPED]),
+        outcomes={Outcome(value).label: n for value, n in outcomes.items()},
+        response_time=summarize_latency(rows.response_time[ok]),
+        service_time=summarize_latency(rows.service_time[ok]),
+    )
+
+
+def _counts(column: npt.NDArray[np.int16] | npt.NDArray[np.uint8]) -> dict[int, int]:
+    values, counts = np.unique(column, return_counts=True)
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))

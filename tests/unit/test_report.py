@@ -1,0 +1,338 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_certload.errors import ReportError
+from pytest_certload.report.junit import junit_properties
+from pytest_certload.report.record import ErrorRecord, RunRecord, ThresholdRecord
+from pytest_certload.report.summary_files import check_writable, write_summary
+from pytest_certload.report.terminal import (
+    LiveState,
+    closing_table,
+    failure_text,
+    live_line,
+)
+from pytest_certload.stats.summary import LatencySummary, StepSummary
+
+MS = 1_000_000
+NOTHING = LatencySummary(
+    count=0, mean=None, min=None, p50=None, p90=None, p95=None, p99=None, max=None
+)
+SOME = LatencySummary(
+    count=98, mean=5 * MS, min=MS, p50=4 * MS, p90=8 * MS, p95=9 * MS, p99=20 * MS, max=30 * MS
+)
+SCHEMA = json.loads(
+    files("pytest_certload.report").joinpath("summary.schema.json").read_text("utf-8")
+)
+
+
+def step(name: str, latency: LatencySummary = SOME, errors: int = 2) -> StepSummary:
+    return StepSummary(
+        name=name,
+        count=100,
+        ok=100 - errors,
+        errors=errors,
+        error_rate=errors / 100,
+        rate=50.0,
+        statuses={200: 100 - errors, 503: errors},
+        outcomes={"ok": 100 - errors, "unexpected status": errors},
+        response_time=latency,
+        service_time=latency,
+    )
+
+
+RECORD = RunRecord(
+    nodeid="tests/scale/test_it.py::test_storm",
+    scenario="storm",
+    executor="constant_arrival_rate",
+    parameters={"rate": 50.0, "duration_seconds": 2.0, "max_in_flight": 10},
+    state="failed",
+    reduced=("duration 2 s instead of 5m",),
+    started_at="2026-01-02T03:04:05.678+00:00",
+    duration_seconds=2.0,
+    drain_seconds=0.25,
+    offered=100,
+    started=100,
+    finished=100,
+    dropped=0,
+    unfinished=0,
+    offered_rate=50.0,
+    achieved_rate=49.5,
+    backlog_peak=3,
+    in_flight_peak=10,
+    lateness=SOME,
+    iterations=step("storm"),
+    steps=(step("directory", errors=0), step("new-nonce", replace(SOME, p95=900 * MS))),
+    thresholds=(
+        ThresholdRecord(
+            metric="response time p95", step=None, condition="< 500 ms", actual="9 ms", passed=True
+        ),
+        ThresholdRecord(
+            metric="error rate", step="new-nonce", condition="< 1 %", actual="2 %", passed=False
+        ),
+    ),
+    errors=(
+        ErrorRecord(
+            step="new-nonce",
+            outcome="unexpected status",
+            message="expected status 200, got 503",
+            count=2,
+            traceback=None,
+        ),
+    ),
+    failure="assert error rate of step new-nonce = 2 %, wanted < 1 %",
+    stack={"stack": "embedded", "server": "certctl reference server 0.1.0"},
+    environment={"python": "3.11.7", "cpu_count": "2"},
+)
+
+words = st.text(max_size=30)
+latencies = st.builds(
+    LatencySummary,
+    **{
+        name: st.one_of(st.none(), st.integers(0, 2**62))
+        for name in ("mean", "min", "p50", "p90", "p95", "p99", "max")
+    },
+    count=st.integers(0, 10**9),
+)
+steps = st.builds(
+    StepSummary,
+    name=words,
+    count=st.integers(0, 10**9),
+    ok=st.integers(0, 10**9),
+    errors=st.integers(0, 10**9),
+    error_rate=st.one_of(st.none(), st.floats(0, 1)),
+    rate=st.floats(0, 1e9),
+    statuses=st.dictionaries(st.integers(0, 599), st.integers(0, 10**9), max_size=4),
+    outcomes=st.dictionaries(
+        st.sampled_from(["ok", "timeout", "dropped"]), st.integers(0, 10**9), max_size=3
+    ),
+    response_time=latencies,
+    service_time=latencies,
+)
+records = st.builds(
+    replace,
+    st.just(RECORD),
+    steps=st.lists(steps, max_size=2).map(tuple),
+    iterations=steps,
+    lateness=latencies,
+    failure=st.one_of(st.none(), words),
+    stack=st.dictionaries(words, words, max_size=3),
+    reduced=st.lists(words, max_size=2).map(tuple),
+    errors=st.lists(
+        st.builds(
+            ErrorRecord,
+            step=words,
+            outcome=words,
+            message=words,
+            count=st.integers(1, 10**9),
+            traceback=st.one_of(st.none(), words),
+        ),
+        max_size=2,
+    ).map(tuple),
+)
+
+
+class TestTheDocument:
+    @given(records)
+    def test_comes_back_exactly(self, record: RunRecord) -> None:
+        assert RunRecord.from_dict(json.loads(json.dumps(record.to_dict()))) == record
+
+    @given(records)
+    def test_is_as_its_schema_says(self, record: RunRecord) -> None:
+        validator = jsonschema.Draft202012Validator(
+            SCHEMA, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
+        )
+        validator.validate(json.loads(json.dumps(record.to_dict())))
+
+    def test_the_schema_is_one(self) -> None:
+        jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+    def test_every_field_is_documented(self) -> None:
+        text = (Path(__file__).parents[2] / "docs" / "summary-schema.md").read_text("utf-8")
+        for name in SCHEMA["properties"]:
+            assert f"`{name}`" in text, name
+
+    def test_a_newer_one_is_refused(self) -> None:
+        with pytest.raises(ReportError, match="schema version 2 cannot be read here"):
+            RunRecord.from_dict({**RECORD.to_dict(), "schema_version": 2})
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"steps": [{}]},
+            {"lateness": None},
+            {"unheard_of": 1},
+            {"steps": None},
+            {"iterations": {"statuses": {"x": 1}}},
+        ],
+    )
+    def test_something_else_is_refused(self, change: dict[str, Any]) -> None:
+        with pytest.raises(ReportError, match="not a summary of pytest-certload"):
+            RunRecord.from_dict({**RECORD.to_dict(), **change})
+
+
+class TestTheFiles:
+    def test_hold_the_document_and_the_table(self, tmp_path: Path) -> None:
+        document, text = write_summary(RECORD, tmp_path / "new" / "results")
+        assert document == tmp_path / "new" / "results" / "summary-storm.json"
+        assert RunRecord.from_dict(json.loads(document.read_text("utf-8"))) == RECORD
+        assert "new-nonce" in text.read_text("utf-8")
+        assert sorted(p.name for p in document.parent.iterdir()) == [
+            "summary-storm.json",
+            "summary-storm.txt",
+        ]
+
+    def test_can_be_read_by_others(self, tmp_path: Path) -> None:
+        before = os.umask(0o022)
+        try:
+            for path in write_summary(RECORD, tmp_path):
+                assert stat.S_IMODE(path.stat().st_mode) == 0o644
+        finally:
+            os.umask(before)
+
+    def test_a_full_disk_leaves_the_earlier_file_and_nothing_else(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_summary(RECORD, tmp_path)
+        before = {p: p.read_bytes() for p in tmp_path.iterdir()}
+        device = Path("/dev/full")
+        if not device.exists():
+            pytest.skip("needs /dev/full, which this system does not have")
+        full = os.open(device, os.O_WRONLY)
+        real = os.fdopen
+
+        def fdopen(descriptor: int, *args: Any, **kwargs: Any) -> Any:
+            os.dup2(full, descriptor)
+            return real(descriptor, *args, **kwargs)
+
+        monkeypatch.setattr("pytest_certload.report.summary_files.os.fdopen", fdopen)
+        with pytest.raises(ReportError, match=r"--certload-results .*No space left on device"):
+            write_summary(replace(RECORD, state="passed"), tmp_path)
+        os.close(full)
+        assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+    @pytest.mark.parametrize("attempt", [check_writable, lambda path: write_summary(RECORD, path)])
+    def test_a_folder_that_is_a_file(self, tmp_path: Path, attempt: Callable[[Path], Any]) -> None:
+        (tmp_path / "results").write_text("taken")
+        with pytest.raises(ReportError, match=r"--certload-results .*results.*name a folder"):
+            attempt(tmp_path / "results")
+
+    def test_a_check_leaves_nothing(self, tmp_path: Path) -> None:
+        check_writable(tmp_path / "results")
+        assert list((tmp_path / "results").iterdir()) == []
+
+
+class TestJunit:
+    def test_times_are_plain_seconds(self) -> None:
+        properties = dict(junit_properties(RECORD))
+        assert properties["certload.storm.response_time.p95"] == "0.009"
+        assert properties["certload.storm.new-nonce.response_time.p95"] == "0.9"
+        assert properties["certload.storm.error_rate"] == "0.02"
+        assert properties["certload.storm.full_contract"] == "false"
+        assert properties["certload.storm.stack.server"] == "certctl reference server 0.1.0"
+
+    def test_what_was_not_measured_is_left_out(self) -> None:
+        record = replace(RECORD, iterations=step("storm", NOTHING), steps=())
+        assert not [name for name, _ in junit_properties(record) if "_time" in name]
+
+    @given(records)
+    def test_figures_are_decimals(self, record: RunRecord) -> None:
+        for name, value in junit_properties(record):
+            if re.search(r"_time\.|rate$|\.duration$", name) and ".stack." not in name:
+                assert re.fullmatch(r"[0-9]+(\.[0-9]+)?", value), (name, value)
+
+
+class TestTheTable:
+    def test_wide(self) -> None:
+        assert closing_table([RECORD], width=140, unicode=True) == [
+            "storm: failed",
+            "  constant_arrival_rate: offered 50/s, achieved 49.5/s for 2 s: 100 due, 100 finished, "
+            "0 dropped, 0 unfinished; in flight up to 10, backlog up to 3",
+            "  reduced, not the full contract: duration 2 s instead of 5m",
+            "              count  rate  errors                  p50   p90     p95    p99    max",
+            "  iterations    100  50/s       2  response time  4 ms  8 ms    9 ms  20 ms  30 ms",
+            "                                   service time   4 ms  8 ms    9 ms  20 ms  30 ms",
+            "  directory     100  50/s       0  response time  4 ms  8 ms    9 ms  20 ms  30 ms",
+            "                                   service time   4 ms  8 ms    9 ms  20 ms  30 ms",
+            "  new-nonce     100  50/s       2  response time  4 ms  8 ms  900 ms  20 ms  30 ms",
+            "                                   service time   4 ms  8 ms  900 ms  20 ms  30 ms",
+            "  ✓ response time p95 < 500 ms (9 ms)",
+            "  ✗ new-nonce: error rate < 1 % (2 %)",
+        ]
+
+    def test_narrow_is_stacked(self) -> None:
+        lines = closing_table([RECORD], width=80, unicode=False)
+        figures = [line for line in lines if "p50" in line]
+        assert len(figures) == 6
+        assert all(len(line) <= 80 for line in figures)
+        assert "  FAIL new-nonce: error rate < 1 % (2 %)" in lines
+
+    def test_a_failure_without_a_missed_threshold_is_said(self) -> None:
+        record = replace(RECORD, thresholds=(), failure="InvalidRun: not offered")
+        assert "  ✗ InvalidRun: not offered" in closing_table([record], width=140, unicode=True)
+
+    def test_vus_and_interruption(self) -> None:
+        record = replace(
+            RECORD, executor="constant_vus", parameters={"vus": 200}, state="interrupted"
+        )
+        text = "\n".join(closing_table([record], width=140, unicode=True))
+        assert "constant_vus: 200 VUs for 2 s" in text
+        assert "interrupted: the figures are partial" in text
+
+    def test_no_samples_are_dashes(self) -> None:
+        record = replace(RECORD, iterations=step("storm", NOTHING, errors=100), steps=())
+        assert any(
+            re.search(r"response time( +-){5}$", line)
+            for line in closing_table([record], width=140, unicode=True)
+        )
+
+
+def test_the_failure_text_names_worst_steps_statuses_errors_and_files() -> None:
+    text = failure_text(RECORD, files=[Path("results/summary-storm.json")])
+    assert "worst: new-nonce: 2 of 100 failed (2 %); statuses: 200 ×98, 503 ×2" in text
+    assert "slowest: new-nonce: response time p95 900 ms" in text
+    assert "unexpected status in new-nonce, 2 times: expected status 200, got 503" in text
+    assert "stack: stack embedded, server certctl reference server 0.1.0" in text
+    assert text.endswith("report: results/summary-storm.json")
+
+
+def test_many_kinds_of_error_are_cut_and_counted() -> None:
+    many = tuple(replace(RECORD.errors[0], message=str(n), count=1) for n in range(14))
+    text = failure_text(replace(RECORD, errors=many))
+    assert text.count("unexpected status in new-nonce, once: ") == 10
+    assert "4 more kinds of error, 4 in all: see the report" in text
+
+
+@given(st.integers(1, 200))
+def test_the_live_line_fits(width: int) -> None:
+    state = LiveState(
+        scenario="storm",
+        elapsed=75.4,
+        duration=300,
+        offered_rate=167,
+        achieved_rate=166.5,
+        in_flight=12,
+        backlog=1234,
+        errors=5,
+        p95=4_200_000,
+    )
+    line = live_line(state, width=width)
+    assert len(line) <= width
+    whole = (
+        "storm 1:15/5:00  offered 167/s, achieved 166.5/s  in flight 12  backlog 1,234  "
+        "errors 5  p95 4.2 ms"
+    )
+    assert whole.startswith(line)

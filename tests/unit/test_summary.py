@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+
+from pytest_certload.samples import Observation, Outcome, Samples
+from pytest_certload.stats.summary import summarize
+
+MS = 1_000_000
+
+
+def row(end_ms: int, *, status: int = 200, outcome: Outcome = Outcome.OK) -> Observation:
+    return Observation(
+        step=0, index=0, due=0, start=2 * MS, end=end_ms * MS, status=status, outcome=outcome
+    )
+
+
+def rows(*observations: Observation) -> Samples:
+    return Samples.from_observations(observations, steps=("storm",))
+
+
+def test_errors_are_counted_and_never_latency_samples() -> None:
+    summary = summarize(
+        rows(
+            *(row(n) for n in range(10, 20)),
+            row(5, status=500, outcome=Outcome.UNEXPECTED_STATUS),
+            row(30_000, status=0, outcome=Outcome.TIMEOUT),
+        ),
+        name="storm",
+        window_seconds=2,
+    )
+    assert (summary.count, summary.ok, summary.errors) == (12, 10, 2)
+    assert summary.error_rate == pytest.approx(1 / 6)
+    assert summary.rate == 6
+    assert summary.statuses == {0: 1, 200: 10, 500: 1}
+    assert summary.outcomes == {"ok": 10, "unexpected status": 1, "timeout": 1}
+    assert summary.response_time.count == 10
+    assert (summary.response_time.min, summary.response_time.max) == (10 * MS, 19 * MS)
+    assert (summary.service_time.min, summary.service_time.max) == (8 * MS, 17 * MS)
+    assert summary.response_time.p50 == 14 * MS
+    assert summary.response_time.mean == 14.5 * MS
+
+
+def test_what_never_got_over_is_an_error_and_no_throughput() -> None:
+    summary = summarize(
+        rows(
+            row(10),
+            row(9, status=0, outcome=Outcome.DROPPED),
+            row(9, status=0, outcome=Outcome.UNFINISHED),
+        ),
+        name="storm",
+        window_seconds=1,
+    )
+    assert (summary.count, summary.ok, summary.errors, summary.rate) == (3, 1, 2, 1)
+    assert summary.statuses == {0: 1, 200: 1}, "a dropped iteration asked for nothing"
+
+
+def test_nothing_at_all() -> None:
+    summary = summarize(rows(), name="storm", window_seconds=0)
+    assert (summary.count, summary.errors, summary.error_rate, summary.rate) == (0, 0, None, 0)
+    assert summary.response_time.count == 0
+    assert summary.response_time.p95 is None
