@@ -2,4 +2,44 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Generator
+
+import pytest
+
 pytest_plugins = ["pytester"]
+
+# In CI a skipped test is a check that silently did not happen, so it fails there. What no CI
+# machine of ours can do stands here: how the reason of such a skip begins.
+MAY_SKIP = ("needs Windows", "needs macOS")
+NO_SKIPS = "CERTLOAD_CI_REQUIRE_DOCKER"
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In CI, a skipped test fails."""
+    report = yield
+    # An expected failure is reported as a skip too, but it did run.
+    if not hasattr(report, "wasxfail"):
+        _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """In CI, a file that is skipped as a whole fails."""
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if os.environ.get(NO_SKIPS) != "1" or not report.skipped:
+        return
+    place = report.longrepr
+    text = place[2] if isinstance(place, tuple) else str(place)
+    reason = text.removeprefix("Skipped: ")
+    if reason.startswith(MAY_SKIP):
+        return
+    report.outcome = "failed"
+    report.longrepr = f"{NO_SKIPS}=1, so nothing may be skipped, but this test was: {reason}"
