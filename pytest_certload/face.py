@@ -255,9 +255,9 @@ class Face:
         runs = [run for run in self._bookkeeper.runs if run.result is not None]
         if not runs:
             return []
-        files = sorted({str(path) for run in runs for path in _relative(run.files)})
         lines = closing_table([run.record() for run in runs], width=width, unicode=unicode)
-        return [*lines, f"summaries: {', '.join(files)}"] if files else lines
+        folders = sorted({str(path.parent) for run in runs for path in _relative(run.files)})
+        return [*lines, f"summaries in {', '.join(folders)}"] if folders else lines
 
 
 FACE = pytest.StashKey[Face]()

@@ -5,7 +5,7 @@ Pure functions from figures to lines; who prints them, and where, is the face's 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ __all__ = ["LiveState", "closing_table", "failure_text", "live_line", "run_text"
 _FIGURES = ("p50", "p90", "p95", "p99", "max")
 _MOST_ERRORS = 10
 _FAILURE_WIDTH = 100
+_SETTING = "postgres_"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +111,9 @@ def _offer(record: RunRecord) -> Iterator[str]:
         else f"offered {format_rate(record.offered_rate)}, "
         f"achieved {format_rate(record.achieved_rate)}"
     )
+    yield f"{record.executor}: {what} for {seconds}"
     yield (
-        f"{record.executor}: {what} for {seconds}: {record.offered:,} due, "
-        f"{record.finished:,} finished, {record.dropped:,} dropped, "
+        f"{record.offered:,} due, {record.finished:,} finished, {record.dropped:,} dropped, "
         f"{record.unfinished:,} unfinished; in flight up to {record.in_flight_peak:,}, "
         f"backlog up to {record.backlog_peak:,}"
     )
@@ -204,7 +205,12 @@ def _errors(record: RunRecord) -> Iterator[str]:
 
 
 def _stack(record: RunRecord) -> Iterator[str]:
-    facts = ", ".join(f"{key} {value}" for key, value in record.stack.items())
-    yield f"stack: {facts}" if facts else "stack: none"
-    machine = record.environment
-    yield f"generator: {', '.join(f'{key} {value}' for key, value in machine.items())}"
+    settings = {k: v for k, v in record.stack.items() if k.startswith(_SETTING)}
+    yield f"stack: {_facts({k: v for k, v in record.stack.items() if k not in settings})}"
+    if settings:
+        yield f"postgres settings: {_facts(settings)}"
+    yield f"generator: {_facts(record.environment)}"
+
+
+def _facts(values: Mapping[str, str]) -> str:
+    return ", ".join(f"{key.removeprefix(_SETTING)} {value}" for key, value in values.items())

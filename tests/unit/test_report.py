@@ -94,7 +94,11 @@ RECORD = RunRecord(
         ),
     ),
     failure="assert error rate of step new-nonce = 2 %, wanted < 1 %",
-    stack={"stack": "embedded", "server": "certctl reference server 0.1.0"},
+    stack={
+        "stack": "embedded",
+        "server": "certctl reference server 0.1.0",
+        "postgres_fsync": "off",
+    },
     environment={"python": "3.11.7", "cpu_count": "2"},
 )
 
@@ -259,8 +263,9 @@ class TestTheTable:
     def test_wide(self) -> None:
         assert closing_table([RECORD], width=140, unicode=True) == [
             "storm: failed",
-            "  constant_arrival_rate: offered 50/s, achieved 49.5/s for 2 s: 100 due, 100 finished, "
-            "0 dropped, 0 unfinished; in flight up to 10, backlog up to 3",
+            "  constant_arrival_rate: offered 50/s, achieved 49.5/s for 2 s",
+            "  100 due, 100 finished, 0 dropped, 0 unfinished; "
+            "in flight up to 10, backlog up to 3",
             "  reduced, not the full contract: duration 2 s instead of 5m",
             "              count  rate  errors                  p50   p90     p95    p99    max",
             "  iterations    100  50/s       2  response time  4 ms  8 ms    9 ms  20 ms  30 ms",
@@ -305,7 +310,8 @@ def test_the_failure_text_names_worst_steps_statuses_errors_and_files() -> None:
     assert "worst: new-nonce: 2 of 100 failed (2 %); statuses: 200 ×98, 503 ×2" in text
     assert "slowest: new-nonce: response time p95 900 ms" in text
     assert "unexpected status in new-nonce, 2 times: expected status 200, got 503" in text
-    assert "stack: stack embedded, server certctl reference server 0.1.0" in text
+    assert "stack: stack embedded, server certctl reference server 0.1.0\n" in text
+    assert "postgres settings: fsync off\n" in text
     assert text.endswith("report: results/summary-storm.json")
 
 
