@@ -5,12 +5,15 @@ PYTEST_DONT_REWRITE: this is the hot path.
 
 from __future__ import annotations
 
+import functools
 import json
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 
 from pytest_certload.engine.scenario import current_iteration
 from pytest_certload.errors import ConfigurationError
@@ -46,7 +49,7 @@ def http_client(
     Raises:
         ConfigurationError: The CA file cannot be read.
     """
-    connector = aiohttp.TCPConnector(
+    connector = _Connector(
         limit=connections,
         ssl=tls_context(ca_path),
         keepalive_timeout=_KEEP_ALIVE_SECONDS,
@@ -74,6 +77,33 @@ def tls_context(ca_path: Path | None) -> ssl.SSLContext:
         raise ConfigurationError(
             f"the CA file {ca_path} cannot be used ({error}); name a PEM file with --certload-ca"
         ) from error
+
+
+class _Protocol(ResponseHandler):
+    """Keeps the connection after an answer to HEAD that has no Content-Length.
+
+    Such an answer has no body and ends with its headers (RFC 9112, 6.3), so the next request may
+    follow. aiohttp's parser takes it for one that lasts until the connection is closed, and would
+    make a TLS handshake for each request after a HEAD, which no user's client does.
+    """
+
+    def feed_data(self, data: Any, size: int = 0) -> None:
+        message = data[0]
+        if (
+            message.should_close
+            and self._skip_payload
+            and message.version >= aiohttp.HttpVersion11
+            and "close" not in message.headers.get("Connection", "").lower()
+        ):
+            self._should_close = False
+        super().feed_data(data, size)
+
+
+class _Connector(aiohttp.TCPConnector):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # There is no public way to say which protocol a connection speaks.
+        self._factory: Any = functools.partial(_Protocol, loop=self._loop)
 
 
 async def _report_response(
