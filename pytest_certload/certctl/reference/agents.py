@@ -1,0 +1,115 @@
+"""What becomes of a heartbeat? Its agent's row, and a sweep over those that fell silent."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+
+from .web import Answer, Request, api_error, json_answer
+
+__all__ = ["HEARTBEAT_PATH", "heartbeat", "mark_stale_offline", "sweep"]
+
+HEARTBEAT_PATH = "/heartbeat"
+METADATA = ("hostname", "os", "architecture", "ip_address", "version")
+_JITTER = 0.1
+
+_COLUMNS = (
+    "id, name, hostname, status, last_heartbeat_at, registered_at, api_key_hash, os, architecture,"
+    " ip_address, version, retired_at, retired_reason"
+)
+_SELECT = f"SELECT {_COLUMNS} FROM agents WHERE id = $1"
+_SELECT_ALL = f"SELECT {_COLUMNS} FROM agents WHERE retired_at IS NULL"
+# last_heartbeat_at is indexed, so this is never a heap-only update: all indexes get entries.
+_HEARTBEAT = f"""
+UPDATE agents SET last_heartbeat_at = $2, {
+    ", ".join(
+        f"{name} = CASE WHEN ${number}::text = '' THEN {name} ELSE ${number} END"
+        for number, name in enumerate(METADATA, 3)
+    )
+} WHERE id = $1 AND retired_at IS NULL
+"""
+_UPDATE = """
+UPDATE agents SET name = $2, hostname = $3, status = $4, last_heartbeat_at = $5,
+    api_key_hash = $6, os = $7, architecture = $8, ip_address = $9, version = $10
+WHERE id = $1
+"""
+_log = logging.getLogger(__name__)
+
+
+async def heartbeat(connection: Any, request: Request, agent_id: str, *, drop: bool) -> Answer:
+    """``POST /api/v1/agents/{id}/heartbeat``.
+
+    Args:
+        connection: To the database.
+        request: With metadata in its body, all of it optional.
+        agent_id: The agent.
+        drop: The fault: say that it is recorded, and do not.
+    """
+    agent = await connection.fetchrow(_SELECT, agent_id)
+    if agent is None:
+        # certctl means to answer 404 and does not: its comparison with the error never matches.
+        return api_error(500, "Failed to record heartbeat", request.id)
+    if agent["retired_at"] is not None:
+        return api_error(410, "Agent has been retired", request.id)
+    if not drop:
+        metadata = _metadata(request)
+        await connection.execute(
+            _HEARTBEAT, agent_id, datetime.now(UTC), *(metadata[name] for name in METADATA)
+        )
+        if agent["status"] != "Online":
+            # Written from the row as it was read: the time of the heartbeat just stored is
+            # overwritten with the old one. certctl does the same.
+            await connection.execute(_UPDATE, *_update_values(agent, "Online"))
+    return json_answer({"status": "heartbeat_recorded"})
+
+
+def _metadata(request: Request) -> dict[str, str]:
+    document = request.json_object() or {}
+    values = {name: document.get(name, "") for name in METADATA}
+    # A value of another type makes the whole document unreadable to certctl.
+    if not all(isinstance(value, str) for value in values.values()):
+        return dict.fromkeys(METADATA, "")
+    return values
+
+
+def _update_values(agent: Any, status: str) -> tuple[object, ...]:
+    return (
+        agent["id"], agent["name"], agent["hostname"], status, agent["last_heartbeat_at"],
+        agent["api_key_hash"], agent["os"], agent["architecture"], agent["ip_address"],
+        agent["version"],
+    )  # fmt: skip
+
+
+async def mark_stale_offline(connection: Any, age: timedelta) -> int:
+    """Set agents Offline whose last heartbeat is older than ``age``; returns how many.
+
+    As in certctl, all agents are read first and each stale one is written as it was read: a
+    heartbeat in between is overwritten.
+    """
+    limit = datetime.now(UTC) - age
+    stale = [
+        agent
+        for agent in await connection.fetch(_SELECT_ALL)
+        if agent["status"] == "Online"
+        and agent["last_heartbeat_at"] is not None
+        and agent["last_heartbeat_at"] < limit
+    ]
+    for agent in stale:
+        await connection.execute(_UPDATE, *_update_values(agent, "Offline"))
+    return len(stale)
+
+
+async def sweep(pool: asyncpg.Pool[Any], seconds: float) -> None:
+    """Mark stale agents at once, and then again at the interval, until cancelled."""
+    while True:
+        try:
+            async with pool.acquire() as connection:
+                await mark_stale_offline(connection, timedelta(seconds=seconds))
+        except asyncpg.PostgresError as error:
+            _log.error("agent health sweep failed: %s", error)
+        await asyncio.sleep(seconds * random.uniform(1 - _JITTER, 1 + _JITTER))

@@ -1,0 +1,231 @@
+"""How does a request go through the server? certctl's chain, in certctl's order.
+
+Request id → limiter → authentication → audit → route → permission → handler. The limiter knows
+only addresses; its refusals and those of the authentication leave no audit row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from importlib import metadata
+from typing import Any
+
+import asyncpg
+from aiohttp import web
+
+from . import access
+from .access import Actor
+from .acme import Acme
+from .agents import heartbeat
+from .audit import AuditLog
+from .config import Config
+from .limiter import REFUSAL, Limiter
+from .renewal import Renewals
+from .web import JSON, Answer, Request, api_error, html_page, json_answer, text_answer
+
+__all__ = ["SERVER", "App", "version"]
+
+#: What the version endpoint says it is: never certctl itself.
+SERVER = "certctl-reference"
+
+_PING_SECONDS = 2.0
+_AUDIT_EXCLUDED = ("/health", "/ready", "/api/v1/version")
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Referrer-Policy": "no-referrer-when-downgrade",
+    "Server": SERVER,
+    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+_NOT_FOUND = text_answer(404, "404 page not found")
+_WRONG_METHOD = text_answer(405, "Method Not Allowed")
+_WRONG_SHAPE = Answer(status=429, body=b'{"message":"slow down"}\n', content_type=JSON)
+_log = logging.getLogger(__name__)
+
+Handler = Callable[[Any, Actor, Request], Awaitable[Answer]]
+
+
+def version() -> str:
+    """The version of the package that the server is part of."""
+    try:
+        return metadata.version("pytest-certload")
+    except metadata.PackageNotFoundError:
+        # In its image the source lies beside Python, not installed.
+        return "unpackaged"
+
+
+class App:
+    """Answers requests, for one worker."""
+
+    def __init__(
+        self,
+        config: Config,
+        pool: asyncpg.Pool[Any],
+        audit: AuditLog,
+        acme: Acme,
+        renewals: Renewals,
+    ) -> None:
+        self._config = config
+        self._pool = pool
+        self._audit = audit
+        self._acme = acme
+        self._renewals = renewals
+        self._version = version()
+        self._faults = config.faults
+        self._refusal = _WRONG_SHAPE if "429-shape" in config.faults else REFUSAL
+        # The two chains have a limiter each.
+        self._open_limiter, self._api_limiter = (
+            Limiter(config.limit, time.monotonic) if config.limit else None for _ in range(2)
+        )
+        self._open: dict[str, Callable[[], Awaitable[Answer]]] = {
+            "/health": self._health,
+            "/ready": self._ready,
+            "/api/v1/version": self._show_version,
+            "/api/v1/auth/info": self._auth_info,
+        }
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request."""
+        request_id = str(uuid.uuid4())
+        try:
+            answer = await self._dispatch(request, request_id)
+        except Exception:  # noqa: BLE001 - certctl's recovery: the client gets 500, the log the rest
+            _log.exception("%s %s failed", request.method, request.path)
+            answer = api_error(500, "Internal server error", request_id)
+        headers = {**_HEADERS, "X-Request-ID": request_id, **answer.headers}
+        if answer.content_type is not None:
+            headers["Content-Type"] = answer.content_type
+        return web.Response(status=answer.status, body=answer.body or None, headers=headers)
+
+    async def _dispatch(self, request: web.BaseRequest, request_id: str) -> Answer:
+        path = request.path
+        if path in self._open:
+            if _refused(self._open_limiter, request):
+                return self._refusal
+            if request.method not in ("GET", "HEAD"):
+                return _WRONG_METHOD
+            return await self._open[path]()
+        if not path.startswith("/api/v1/") and not self._config.acme_routed:
+            # As with a dashboard: no limiter, no authentication, no audit, any method.
+            return html_page()
+        if _refused(self._api_limiter, request):
+            return self._refusal
+        actor = access.identify(self._config, request.headers.get("Authorization"))
+        if isinstance(actor, Answer):
+            return actor
+        return await self._audited(
+            actor,
+            Request(
+                id=request_id,
+                method=request.method,
+                path=path,
+                host=request.host,
+                body=await _body(request),
+                actor=actor.name,
+            ),
+        )
+
+    async def _audited(self, actor: Actor, request: Request) -> Answer:
+        started = time.monotonic()
+        answer = await self._answer(actor, request)
+        if not request.path.startswith(_AUDIT_EXCLUDED):
+            body_hash = hashlib.sha256(request.body).hexdigest() if request.body else ""
+            self._audit.add(
+                actor.name,
+                f"api_{request.method.lower()}",
+                "api",
+                request.path,
+                {
+                    "method": request.method,
+                    "path": request.path,
+                    "body_hash": body_hash,
+                    "status": answer.status,
+                    "latency_ms": int((time.monotonic() - started) * 1000),
+                },
+            )
+        return answer
+
+    async def _answer(self, actor: Actor, request: Request) -> Answer:
+        parts = request.path.split("/")[1:]
+        if parts[0] == "acme":
+            async with self._pool.acquire() as connection:
+                return await self._acme_answer(connection, request, parts[1:])
+        handler: Handler
+        permission: str | None
+        match parts:
+            case ["api", "v1", "auth", "check"]:
+                method, permission, handler = "GET", None, access.auth_check
+            case ["api", "v1", "agents", agent_id, "heartbeat"] if agent_id:
+                method, permission, handler = "POST", "agent.heartbeat", self._heartbeat
+            case ["api", "v1", "certificates", "bulk-renew"]:
+                method, permission, handler = "POST", "cert.issue", self._bulk_renew
+            case _:
+                return _NOT_FOUND
+        if request.method != method:
+            return _WRONG_METHOD
+        async with self._pool.acquire() as connection:
+            if permission is not None:
+                if not await access.is_allowed(connection, actor, permission):
+                    return access.FORBIDDEN
+                if "forbid-writes" in self._faults:
+                    return access.FORBIDDEN
+                if "error-500" in self._faults:
+                    return api_error(500, "Switched-on fault", request.id)
+            return await handler(connection, actor, request)
+
+    async def _heartbeat(self, connection: Any, _: Actor, request: Request) -> Answer:
+        agent_id = request.path.split("/")[4]
+        return await heartbeat(connection, request, agent_id, drop="heartbeat-drop" in self._faults)
+
+    async def _bulk_renew(self, connection: Any, _: Actor, request: Request) -> Answer:
+        return await self._renewals.bulk_renew(connection, request)
+
+    async def _acme_answer(self, connection: Any, request: Request, parts: list[str]) -> Answer:
+        profile = None
+        if parts[:1] == ["profile"] and len(parts) > 1:
+            profile, parts = parts[1], parts[2:]
+        if not 1 <= len(parts) <= 2:
+            return _NOT_FOUND
+        resource, argument = (*parts, "")[:2]
+        answer = await self._acme.answer(connection, request, profile, resource, argument)
+        return answer or _NOT_FOUND
+
+    async def _health(self) -> Answer:
+        return json_answer({"status": "healthy"})
+
+    async def _ready(self) -> Answer:
+        try:
+            async with self._pool.acquire(timeout=_PING_SECONDS) as connection:
+                await connection.fetchval("SELECT 1", timeout=_PING_SECONDS)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            document = {"status": "db_unavailable", "error": str(error)}
+            answer = json_answer(document)
+            return Answer(status=503, body=answer.body, content_type=JSON)
+        return json_answer({"status": "ready", "db": "reachable"})
+
+    async def _show_version(self) -> Answer:
+        return json_answer({"version": self._version, "server": SERVER})
+
+    async def _auth_info(self) -> Answer:
+        required = self._config.keys is not None
+        return json_answer({"auth_type": "api-key" if required else "none", "required": required})
+
+
+def _refused(limiter: Limiter | None, request: web.BaseRequest) -> bool:
+    return limiter is not None and not limiter.admit(request.remote or "")
+
+
+async def _body(request: web.BaseRequest) -> bytes:
+    if not request.can_read_body:
+        return b""
+    try:
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        # Whoever wanted JSON answers 400, as certctl does, not 413.
+        return b""

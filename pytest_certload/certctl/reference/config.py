@@ -1,0 +1,214 @@
+"""Which configuration does the reference server take? certctl's variables, read and checked once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pytest_certload.errors import ConfigurationError
+from pytest_certload.units import parse_duration
+
+__all__ = ["FAULTS", "Config", "Key", "Limit", "hash_key", "read_config"]
+
+#: Every fault that can be switched on, and what it does. They prove the scenarios, not the server.
+FAULTS: Mapping[str, str] = {
+    "forbid-writes": "every POST is answered 403, as to a key that may only read",
+    "error-500": "every POST is answered 500",
+    "html-directory": "the ACME directory is the dashboard's start page, 200 text/html",
+    "bulk-zero": "bulk-renew answers 200 and enqueues nothing",
+    "bulk-partial": "bulk-renew leaves out the last certificate of a call, and says so",
+    "bulk-lost": "bulk-renew acknowledges one job a call that it does not store",
+    "heartbeat-drop": "heartbeats are answered 200 and not stored",
+    "no-nonce-header": "new-nonce answers without Replay-Nonce",
+    "nonce-unstored": "new-nonce hands out nonces that are not in the database",
+    "429-shape": "the limiter refuses with JSON and without Retry-After",
+    "unknown-profile-500": "no ACME profile is found, which certctl answers with 500",
+}
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_TRUE = ("true", "1", "yes")
+_FALSE = ("false", "0", "no", "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """An API key: the name that the audit log shows, and whether it is an administrator's."""
+
+    name: str
+    admin: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """The global limiter: tokens a second, and how many a bucket holds."""
+
+    rate: float
+    burst: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """All that the server is told.
+
+    Attributes:
+        host, port: Where it listens, unless it is handed a listening socket.
+        certificate, key: PEM files for TLS.
+        database_url: The Postgres.
+        connections: Connections to it, all workers together.
+        keys: API keys by the SHA-256 of the key, in hex; None = authentication is off.
+        limit: The global limiter; None = off.
+        max_body: Longest request body, in bytes.
+        health_seconds: Interval of the agent health sweep, and the age that makes an agent stale.
+        job_status: State of a new renewal job, which depends on who makes the keys.
+        default_profile: ACME profile of paths that name none; None = such paths are refused.
+        acme_routed: Whether ``/acme`` is routed; otherwise the start page answers, as it does in
+            certctl's image.
+        workers: Processes.
+        faults: Names from ``FAULTS``.
+    """
+
+    host: str
+    port: int
+    certificate: str
+    key: str
+    database_url: str
+    connections: int
+    keys: Mapping[str, Key] | None
+    limit: Limit | None
+    max_body: int
+    health_seconds: float
+    job_status: Literal["AwaitingCSR", "Pending"]
+    default_profile: str | None
+    acme_routed: bool
+    workers: int
+    faults: frozenset[str]
+
+
+def hash_key(key: str) -> str:
+    """The SHA-256 of an API key in hex: keys are looked up by it."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def read_config(environment: Mapping[str, str]) -> Config:
+    """The configuration in a set of environment variables.
+
+    Raises:
+        ConfigurationError: One is missing or wrong; the message names it.
+    """
+    read = _Reader(environment)
+    read.required("CERTCTL_AGENT_BOOTSTRAP_TOKEN")
+    limit = None
+    if read.flag("CERTCTL_RATE_LIMIT_ENABLED", default=True):
+        limit = Limit(
+            rate=read.number("CERTCTL_RATE_LIMIT_RPS", 50.0),
+            burst=read.integer("CERTCTL_RATE_LIMIT_BURST", 100),
+        )
+    keygen = read.choice("CERTCTL_KEYGEN_MODE", ("agent", "server"))
+    acme = read.choice("CERTLOAD_REFERENCE_ACME", ("routed", "spa-fallback"))
+    return Config(
+        host=read.text("CERTCTL_SERVER_HOST", "127.0.0.1"),
+        port=read.integer("CERTCTL_SERVER_PORT", 8080),
+        certificate=read.required("CERTCTL_SERVER_TLS_CERT_PATH"),
+        key=read.required("CERTCTL_SERVER_TLS_KEY_PATH"),
+        database_url=read.required("CERTCTL_DATABASE_URL"),
+        connections=read.integer("CERTCTL_DATABASE_MAX_CONNS", 50),
+        keys=_keys(read),
+        limit=limit,
+        max_body=read.integer("CERTCTL_MAX_BODY_SIZE", 1024 * 1024),
+        health_seconds=read.seconds("CERTCTL_SCHEDULER_AGENT_HEALTH_CHECK_INTERVAL", "2m"),
+        job_status="AwaitingCSR" if keygen == "agent" else "Pending",
+        default_profile=read.text("CERTCTL_ACME_SERVER_DEFAULT_PROFILE_ID", "") or None,
+        acme_routed=acme == "routed",
+        # The limiter's bucket lives in one process, so with a limiter there is only one.
+        workers=1 if limit else read.integer("CERTLOAD_REFERENCE_WORKERS", _cores()),
+        faults=_faults(read.text("CERTLOAD_REFERENCE_FAULTS", "")),
+    )
+
+
+class _Reader:
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+
+    def text(self, name: str, default: str) -> str:
+        return self._environment.get(name) or default
+
+    def required(self, name: str) -> str:
+        value = self._environment.get(name)
+        if not value:
+            raise ConfigurationError(f"{name} is not set; certctl does not start without it")
+        return value
+
+    def integer(self, name: str, default: int) -> int:
+        text = self.text(name, str(default))
+        if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) == 0:
+            raise ConfigurationError(f"{name}={text}: write a whole number above zero")
+        return int(text)
+
+    def number(self, name: str, default: float) -> float:
+        text = self.text(name, str(default))
+        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]+)?", text) or float(text) == 0:
+            raise ConfigurationError(f"{name}={text}: write a number above zero")
+        return float(text)
+
+    def seconds(self, name: str, default: str) -> float:
+        return parse_duration(self.text(name, default), name=name) / 1e9
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        text = self._environment.get(name)
+        if text is None:
+            return default
+        if text not in (*_TRUE, *_FALSE):
+            raise ConfigurationError(f"{name}={text}: write true or false")
+        return text in _TRUE
+
+    def choice(self, name: str, choices: tuple[str, ...]) -> str:
+        text = self.text(name, choices[0])
+        if text not in choices:
+            raise ConfigurationError(f"{name}={text}: write {' or '.join(choices)}")
+        return text
+
+
+def _keys(read: _Reader) -> Mapping[str, Key] | None:
+    kind = read.choice("CERTCTL_AUTH_TYPE", ("api-key", "none"))
+    if kind == "none":
+        if not read.flag("CERTCTL_DEMO_MODE_ACK", default=False):
+            raise ConfigurationError(
+                "CERTCTL_AUTH_TYPE=none makes everybody an administrator: "
+                "set CERTCTL_DEMO_MODE_ACK=true, or use api-key"
+            )
+        return None
+    secret = read.required("CERTCTL_AUTH_SECRET")
+    named = read.text("CERTCTL_API_KEYS_NAMED", "")
+    if not named:
+        return {
+            hash_key(key.strip()): Key(name=f"legacy-key-{number}", admin=False)
+            for number, key in enumerate(secret.split(","))
+        }
+    keys = {}
+    for entry in named.split(","):
+        name, _, rest = entry.strip().partition(":")
+        key, _, role = rest.partition(":")
+        if not _NAME.fullmatch(name) or not key or role not in ("", "admin"):
+            # The value is not repeated: it holds the key.
+            raise ConfigurationError("CERTCTL_API_KEYS_NAMED: write name:key or name:key:admin")
+        keys[hash_key(key)] = Key(name=name, admin=role == "admin")
+    return keys
+
+
+def _faults(text: str) -> frozenset[str]:
+    names = frozenset(name.strip() for name in text.split(",") if name.strip())
+    unknown = sorted(names - FAULTS.keys())
+    if unknown:
+        raise ConfigurationError(
+            f"CERTLOAD_REFERENCE_FAULTS={unknown[0]}: there is no such fault; "
+            f"there are {', '.join(FAULTS)}"
+        )
+    return names
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2

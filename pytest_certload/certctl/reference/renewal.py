@@ -1,0 +1,187 @@
+"""What does bulk-renew do? Find certificates, and for each flip its status and add a job.
+
+Each statement is a transaction of its own, as in certctl: nothing is locked, nothing rolls back,
+and a certificate that fails leaves the others as they are.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+
+from .audit import AuditLog
+from .config import Config
+from .web import Answer, Request, api_error, json_answer
+
+__all__ = ["PAGE", "Renewals"]
+
+#: Certificates that criteria find in one call: certctl asks for 10,000, and its repository sets
+#: every page size above 500 back to 50.
+PAGE = 50
+SKIPPED = frozenset({"Archived", "Revoked", "Expired", "RenewalInProgress"})
+_FIRST_YEAR = 2000
+
+# Criteria, in the order in which certctl puts them together, and the column each is about.
+_CRITERIA = {
+    "owner_id": "owner_id = ${}",
+    "team_id": "team_id = ${}",
+    "issuer_id": "issuer_id = ${}",
+    "profile_id": "certificate_profile_id = ${}",
+    "agent_id": (
+        "id IN (SELECT certificate_id FROM certificate_target_mappings"
+        " JOIN deployment_targets ON deployment_targets.id = target_id WHERE agent_id = ${})"
+    ),
+}
+_COLUMNS = (
+    "id, name, common_name, sans, environment, owner_id, team_id, issuer_id, renewal_policy_id,"
+    " certificate_profile_id, status, expires_at, tags, last_renewal_at, last_deployment_at,"
+    " revoked_at, revocation_reason, source, created_at, updated_at"
+)
+_SELECT = f"SELECT {_COLUMNS} FROM managed_certificates WHERE id = $1"
+_MAPPINGS = "SELECT target_id FROM certificate_target_mappings WHERE certificate_id = $1"
+_MAPPINGS_OF = (
+    "SELECT certificate_id, target_id FROM certificate_target_mappings"
+    " WHERE certificate_id = ANY($1)"
+)
+_WRITTEN = (
+    "name", "common_name", "sans", "environment", "owner_id", "team_id", "issuer_id",
+    "renewal_policy_id", "certificate_profile_id", "status", "expires_at", "tags",
+    "last_renewal_at", "last_deployment_at", "revoked_at", "revocation_reason", "updated_at",
+)  # fmt: skip
+_UPDATE = f"""
+UPDATE managed_certificates SET {
+    ", ".join(f"{name} = ${number}" for number, name in enumerate(_WRITTEN, 2))
+} WHERE id = $1
+"""
+_INSERT = (
+    "INSERT INTO jobs (id, type, certificate_id, target_id, agent_id, status, attempts,"
+    " max_attempts, last_error, scheduled_at, started_at, completed_at, created_at)"
+    " VALUES ($1, $2, $3, NULL, NULL, $4, 0, 3, NULL, $5, NULL, NULL, $5) RETURNING id"
+)
+
+
+class Renewals:
+    """Renews certificates in bulk, for one worker."""
+
+    def __init__(self, config: Config, audit: AuditLog, *, worker: int, workers: int) -> None:
+        self._job_status = config.job_status
+        self._faults = config.faults
+        self._audit = audit
+        self._numbers = itertools.count(worker, workers)
+
+    async def bulk_renew(self, connection: Any, request: Request) -> Answer:
+        """``POST /api/v1/certificates/bulk-renew``."""
+        document = request.json_object()
+        if document is None or not _well_formed(document):
+            return api_error(400, "Invalid request body", request.id)
+        criteria = {name: document[name] for name in _CRITERIA if document.get(name)}
+        ids: list[str] = document.get("certificate_ids") or []
+        if not criteria and not ids:
+            return api_error(
+                400,
+                f"At least one filter criterion is required ({', '.join(_CRITERIA)}, or "
+                "certificate_ids)",
+                request.id,
+            )
+        try:
+            if criteria:
+                found = await _by_criteria(connection, criteria)
+                if ids:
+                    wanted = set(ids)
+                    found = [row for row in found if row["id"] in wanted]
+            else:
+                found = await _by_ids(connection, ids)
+        except asyncpg.PostgresError as error:
+            return api_error(500, f"Bulk renewal failed: {error}", request.id)
+        result = await self._renew(connection, found)
+        counts = {name: value for name, value in result.items() if name.startswith("total_")}
+        details = {**criteria, **counts}
+        if ids:
+            details["certificate_ids"] = ids
+        await self._audit.write(
+            connection, request.actor, "bulk_renewal_initiated", "certificate", "bulk", details
+        )
+        return json_answer(result)
+
+    async def _renew(self, connection: Any, found: Sequence[Any]) -> dict[str, object]:
+        jobs: list[dict[str, str]] = []
+        errors: list[dict[str, str]] = []
+        skipped = 0
+        left_out = self._left_out(found)
+        for number, row in enumerate(found):
+            if row["status"] in SKIPPED or row["id"] in left_out:
+                skipped += 1
+                continue
+            lose = "bulk-lost" in self._faults and number == len(found) - 1
+            try:
+                job = await self._enqueue(connection, row, lose=lose)
+            except asyncpg.PostgresError as error:
+                errors.append({"certificate_id": row["id"], "error": str(error)})
+                continue
+            jobs.append({"certificate_id": row["id"], "job_id": job})
+        result: dict[str, object] = {
+            "total_matched": len(found),
+            "total_enqueued": len(jobs),
+            "total_skipped": skipped,
+            "total_failed": len(errors),
+        }
+        # Go leaves empty lists out.
+        if jobs:
+            result["enqueued_jobs"] = jobs
+        if errors:
+            result["errors"] = errors
+        return result
+
+    def _left_out(self, found: Sequence[Any]) -> Collection[str]:
+        ids = [row["id"] for row in found]
+        if "bulk-zero" in self._faults:
+            return set(ids)
+        return set(ids[-1:]) if "bulk-partial" in self._faults else ()
+
+    async def _enqueue(self, connection: Any, row: Any, *, lose: bool) -> str:
+        values = {**row, "status": "RenewalInProgress"}
+        await connection.execute(_UPDATE, row["id"], *(values[name] for name in _WRITTEN))
+        now = datetime.now(UTC)
+        job = f"job-{time.time_ns()}-{next(self._numbers)}"
+        kind = "Issuance" if row["expires_at"].year < _FIRST_YEAR else "Renewal"
+        if not lose:
+            await connection.fetchval(_INSERT, job, kind, row["id"], self._job_status, now)
+        return job
+
+
+def _well_formed(document: dict[str, Any]) -> bool:
+    """Whether Go could read it into its fields; null reads as empty."""
+    ids = document.get("certificate_ids")
+    return all(isinstance(document.get(name), str | None) for name in _CRITERIA) and (
+        ids is None or (isinstance(ids, list) and all(isinstance(item, str) for item in ids))
+    )
+
+
+async def _by_ids(connection: Any, ids: Sequence[str]) -> list[Any]:
+    found = []
+    for certificate_id in ids:
+        row = await connection.fetchrow(_SELECT, certificate_id)
+        # An id that nobody has is left out without a word.
+        if row is not None:
+            await connection.fetch(_MAPPINGS, certificate_id)
+            found.append(row)
+    return found
+
+
+async def _by_criteria(connection: Any, criteria: dict[str, str]) -> list[Any]:
+    where = " AND ".join(_CRITERIA[name].format(number) for number, name in enumerate(criteria, 1))
+    values = criteria.values()
+    await connection.fetchval(f"SELECT count(*) FROM managed_certificates WHERE {where}", *values)
+    found = await connection.fetch(
+        f"SELECT {_COLUMNS} FROM managed_certificates WHERE {where} "
+        f"ORDER BY created_at ASC LIMIT {PAGE} OFFSET 0",
+        *values,
+    )
+    if found:
+        await connection.fetch(_MAPPINGS_OF, [row["id"] for row in found])
+    return list(found)

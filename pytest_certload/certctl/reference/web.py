@@ -1,0 +1,111 @@
+"""What passes between the server and its handlers? A request that was read, and an answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any
+
+__all__ = [
+    "HTML",
+    "JSON",
+    "PROBLEM",
+    "TEXT",
+    "Answer",
+    "Request",
+    "api_error",
+    "html_page",
+    "json_answer",
+    "problem",
+    "text_answer",
+]
+
+JSON = "application/json"
+PROBLEM = "application/problem+json"
+#: Of the answers that Go's ``http.Error`` writes, which hold JSON all the same.
+TEXT = "text/plain; charset=utf-8"
+HTML = "text/html; charset=utf-8"
+
+_NONE: Mapping[str, str] = MappingProxyType({})
+_PAGE = b"<!doctype html>\n<html><head><title>certctl</title></head><body></body></html>\n"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """A request, its body read.
+
+    Attributes:
+        id: Its ``X-Request-ID``.
+        method: In capitals.
+        path: Without query.
+        host: The ``Host`` header.
+        body: The whole of it; empty when there is none, or when it was too long.
+        actor: Name of the key that it came with.
+    """
+
+    id: str
+    method: str
+    path: str
+    host: str
+    body: bytes
+    actor: str
+
+    def json_object(self) -> dict[str, Any] | None:
+        """The body as a JSON object, None when it is none."""
+        try:
+            value = json.loads(self.body)
+        except ValueError:
+            return None
+        return value if isinstance(value, dict) else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What a handler answers."""
+
+    status: int
+    body: bytes = b""
+    content_type: str | None = None
+    headers: Mapping[str, str] = field(default_factory=lambda: _NONE)
+
+
+def json_answer(value: object, *, headers: Mapping[str, str] = _NONE) -> Answer:
+    """200 with JSON and, as Go's encoder has it, a newline at its end."""
+    return Answer(status=200, body=_encode(value), content_type=JSON, headers=headers)
+
+
+def text_answer(status: int, text: str, *, headers: Mapping[str, str] = _NONE) -> Answer:
+    """A line of plain text."""
+    return Answer(status=status, body=text.encode() + b"\n", content_type=TEXT, headers=headers)
+
+
+def api_error(status: int, message: str, request_id: str) -> Answer:
+    """An error of the API: its status in words, a message, the request's id."""
+    document = {
+        "error": HTTPStatus(status).phrase,
+        "message": message,
+        "request_id": request_id,
+    }
+    return Answer(status=status, body=_encode(document), content_type=JSON)
+
+
+def problem(status: int, kind: str, detail: str) -> Answer:
+    """An ACME problem document (RFC 8555, 6.7)."""
+    document = {
+        "type": f"urn:ietf:params:acme:error:{kind}",
+        "detail": detail,
+        "status": status,
+    }
+    return Answer(status=status, body=_encode(document), content_type=PROBLEM)
+
+
+def html_page() -> Answer:
+    """The dashboard's start page, which answers whatever has no route of its own."""
+    return Answer(status=200, body=_PAGE, content_type=HTML)
+
+
+def _encode(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"

@@ -1,0 +1,163 @@
+"""How does one process of the server live? It accepts, answers, and writes its rows before it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import signal
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+from aiohttp import web
+
+from .acme import Acme
+from .agents import sweep
+from .app import App
+from .audit import AuditLog
+from .config import Config
+from .renewal import Renewals
+
+__all__ = ["serve", "tls_context"]
+
+# What follows SIGTERM must be over before whoever sent it loses patience (5 s for our stacks).
+_FINISH_SECONDS = 1.0
+_DRAIN_SECONDS = 3.0
+_HANDSHAKE_SECONDS = 10.0
+_KEEP_ALIVE_SECONDS = 60.0
+_BREATH_SECONDS = 0.1
+_NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_log = logging.getLogger(__name__)
+
+
+def tls_context(config: Config) -> ssl.SSLContext:
+    """TLS 1.3 and nothing older, as certctl.
+
+    Raises:
+        OSError: The files cannot be read or are no certificate and key (``ssl.SSLError``).
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(config.certificate, config.key)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+async def serve(
+    config: Config,
+    listener: socket.socket,
+    tls: ssl.SSLContext,
+    *,
+    worker: int,
+    parent: int,
+) -> None:
+    """Serve until SIGTERM, SIGINT, or the end of the parent.
+
+    Args:
+        config: The configuration.
+        listener: A listening socket, shared with the other workers.
+        tls: For each connection.
+        worker: Number of this worker, from 0.
+        parent: Descriptor that reads as ended when the parent does.
+    """
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    loop.add_reader(parent, ended.set)
+    async with _pool(config) as pool:
+        audit = AuditLog(pool, worker=worker, workers=config.workers)
+        issuer = await pool.fetchval("SELECT id FROM issuers WHERE enabled ORDER BY id LIMIT 1")
+        renewals = Renewals(config, audit, worker=worker, workers=config.workers)
+        app = App(config, pool, audit, Acme(config, issuer), renewals)
+        server = web.Server(
+            app.handle,
+            keepalive_timeout=_KEEP_ALIVE_SECONDS,
+            client_max_size=config.max_body,
+            access_log=None,
+        )
+        background = [asyncio.create_task(audit.run(), name="audit")]
+        if worker == 0:
+            background.append(asyncio.create_task(sweep(pool, config.health_seconds), name="sweep"))
+        accepting = asyncio.create_task(_accept(listener, server, tls), name="accept")
+        waiting = asyncio.create_task(ended.wait(), name="wait")
+        done, _ = await asyncio.wait(
+            [waiting, accepting, *background], return_when=asyncio.FIRST_COMPLETED
+        )
+        await _cancel(accepting, waiting)
+        loop.remove_reader(parent)
+        server.pre_shutdown()
+        await server.shutdown(_FINISH_SECONDS)
+        unwritten = await audit.drain(_DRAIN_SECONDS)
+        if unwritten:
+            _log.warning("%d audit rows were not written in time", unwritten)
+        await _cancel(*background)
+        for task in done - {waiting}:
+            # Neither may end by itself: the server without it is not the one that was asked for.
+            await task
+
+
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+@asynccontextmanager
+async def _pool(config: Config) -> AsyncIterator[asyncpg.Pool[Any]]:
+    size = max(1, config.connections // config.workers)
+
+    async def as_it_is(_: Any) -> None:
+        """Nothing in a session is ever changed, so nothing needs a reset, which is a round trip."""
+
+    pool = await asyncpg.create_pool(
+        config.database_url,
+        min_size=min(size, 5),
+        max_size=size,
+        reset=as_it_is,
+        server_settings={"application_name": "certctl-reference"},
+    )
+    try:
+        yield pool
+    finally:
+        pool.terminate()
+
+
+async def _accept(listener: socket.socket, server: web.Server, tls: ssl.SSLContext) -> None:
+    # One connection a turn of the loop, not all that wait: so that each of the workers that share
+    # the socket gets its part of them.
+    loop = asyncio.get_running_loop()
+    handshakes: set[asyncio.Task[None]] = set()
+    listener.setblocking(False)
+    try:
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(listener)
+            except ConnectionError:
+                continue
+            except OSError as error:
+                if error.errno not in _NO_DESCRIPTORS:
+                    raise
+                _log.error("no connection can be accepted: %s", error.strerror)
+                await asyncio.sleep(_BREATH_SECONDS)
+                continue
+            task = asyncio.create_task(_connect(connection, server, tls))
+            handshakes.add(task)
+            task.add_done_callback(handshakes.discard)
+    finally:
+        for task in handshakes:
+            task.cancel()
+
+
+async def _connect(connection: socket.socket, server: web.Server, tls: ssl.SSLContext) -> None:
+    loop = asyncio.get_running_loop()
+    # A handshake that the client gives up is the client's affair.
+    with contextlib.suppress(OSError, asyncio.TimeoutError):
+        await loop.connect_accepted_socket(
+            server, connection, ssl=tls, ssl_handshake_timeout=_HANDSHAKE_SECONDS
+        )
