@@ -11,7 +11,7 @@ import contextlib
 import re
 import threading
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
@@ -23,6 +23,7 @@ __all__ = [
     "MINIMUM_VERSION",
     "Database",
     "DatabaseUnreachable",
+    "SessionDatabase",
     "StatementError",
     "describe_dsn",
     "run_sync",
@@ -63,9 +64,7 @@ class StatementError(StackError):
     """
 
     def __init__(self, sqlstate: str, reason: str, position: int | None) -> None:
-        super().__init__(
-            f"Postgres refused a statement: {reason} (SQLSTATE {sqlstate})"
-        )
+        super().__init__(f"Postgres refused a statement: {reason} (SQLSTATE {sqlstate})")
         self.sqlstate = sqlstate
         self.reason = reason
         self.position = position
@@ -159,7 +158,7 @@ class Database:
         except asyncpg.PostgresConnectionError as error:
             raise self._lost(error) from error
         except asyncpg.PostgresError as error:
-            if error.sqlstate is not None and error.sqlstate.startswith("57P"):
+            if str(error.sqlstate).startswith("57P"):
                 raise self._lost(error) from error
             raise _statement_error(error) from error
         except (asyncpg.InterfaceError, OSError) as error:
@@ -172,6 +171,39 @@ class Database:
             f"The connection to Postgres at {self._name} was lost ({error}); "
             "look into its log for the reason."
         )
+
+
+class SessionDatabase:
+    """The database as plain data: each question opens a connection of its own and closes it.
+
+    So it belongs to no event loop, takes no connection from the server's pool, and holds none
+    during the load.
+
+    Args:
+        dsn: ``postgresql://user:password@host:port/database``.
+    """
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+
+    def connect(self) -> AbstractAsyncContextManager[Database]:
+        """A connection, for several questions or a transaction."""
+        return Database.connect(self._dsn)
+
+    async def fetch(self, sql: str, *args: object) -> list[Mapping[str, Any]]:
+        """All rows of a query, as mappings.  Raises as ``Database.connect`` and ``fetch``."""
+        async with self.connect() as database:
+            return await database.fetch(sql, *args)
+
+    async def fetchval(self, sql: str, *args: object) -> Any:
+        """The first column of the first row, None without rows.  Raises as ``fetch``."""
+        async with self.connect() as database:
+            return await database.fetchval(sql, *args)
+
+    async def execute(self, sql: str, *args: object) -> str:
+        """Run a statement and return its tag, such as ``INSERT 0 5``.  Raises as ``fetch``."""
+        async with self.connect() as database:
+            return await database.execute(sql, *args)
 
 
 def describe_dsn(dsn: str) -> str:

@@ -13,7 +13,7 @@ from pytest_certload.face import FACE
 
 if TYPE_CHECKING:
     from pytest_certload.certctl.api import Certctl
-    from pytest_certload.database import Database
+    from pytest_certload.database import SessionDatabase
     from pytest_certload.session import Load
     from pytest_certload.stack import ProductSpec, Stack
 
@@ -80,21 +80,21 @@ def certload_stack(
 
 
 @pytest.fixture
-def certload_database(certload_stack: Stack) -> Database:
+def certload_database(certload_stack: Stack) -> SessionDatabase:
     """The stack's database, for questions of a test's own."""
-    from pytest_certload.database import Database
+    from pytest_certload.database import SessionDatabase
     from pytest_certload.errors import ConfigurationError
 
     if certload_stack.dsn is None:
         raise ConfigurationError(
             "the test asks the database and the external stack has none: set --certload-dsn"
         )
-    return Database(certload_stack.dsn)
+    return SessionDatabase(certload_stack.dsn)
 
 
 @pytest.fixture
 def certctl(certload_stack: Stack) -> Certctl:
-    """certctl's fleet, its API's rules, and questions to its database."""
+    """The fleet of certctl, its API's rules, and questions to its database."""
     from pytest_certload.certctl.api import Certctl
 
     return Certctl.of_stack(certload_stack)

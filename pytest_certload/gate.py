@@ -76,9 +76,7 @@ def _check(item: pytest.Item, mark: Mark) -> None:
         )
     for key, value in mark.kwargs.items():
         if not isinstance(value, str):
-            raise pytest.UsageError(
-                f"{item.nodeid}: scale({key}={value!r}): {key} must be text"
-            )
+            raise pytest.UsageError(f"{item.nodeid}: scale({key}={value!r}): {key} must be text")
 
 
 def _expression_selects(markexpr: str, *, marks: bool) -> bool:

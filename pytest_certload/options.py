@@ -65,7 +65,8 @@ def _text(value: str, base: Path) -> str:
 
 
 def _path(value: str, base: Path) -> Path:
-    return Path(os.path.expanduser(value)) if os.path.isabs(value) else base / os.path.expanduser(value)
+    # An absolute path stays what it is when it is joined to another.
+    return base / Path(value).expanduser()
 
 
 def _stack(value: str, base: Path) -> str:
@@ -114,7 +115,9 @@ def _url(value: str, base: Path) -> str:
     except ValueError:
         fine = False
     if not fine:
-        raise ConfigurationError(f"{value!r} is not a base URL; write such as https://localhost:8443")
+        raise ConfigurationError(
+            f"{value!r} is not a base URL; write such as https://localhost:8443"
+        )
     return value.rstrip("/")
 
 
@@ -238,7 +241,9 @@ def add_options(parser: pytest.Parser) -> None:
                 help=option.help,
             )
         note = f"{option.help}; one a line" if option.several else option.help
-        parser.addini(option.key, note, type="linelist" if option.several else "string", default=None)
+        parser.addini(
+            option.key, note, type="linelist" if option.several else "string", default=None
+        )
 
 
 def read_settings(config: pytest.Config, environ: Mapping[str, str]) -> Settings:

@@ -136,9 +136,7 @@ def _duration_from_text(text: str) -> Duration | None:
         return Duration(round(Fraction(text) * NANOSECONDS["s"]))
     if not _DURATION.fullmatch(text):
         return None
-    return Duration(
-        round(sum(Fraction(n) * NANOSECONDS[unit] for n, unit in _PART.findall(text)))
-    )
+    return Duration(round(sum(Fraction(n) * NANOSECONDS[unit] for n, unit in _PART.findall(text))))
 
 
 def parse_rate(value: object, *, name: str = "rate") -> Rate:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
-from pytest_certload.database import Database
+from pytest_certload.database import SessionDatabase
 from pytest_certload.engine.scenario import Iteration
 from pytest_certload.errors import ConfigurationError, PreflightError
 
@@ -62,7 +61,8 @@ class Certctl:
     """
 
     def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
+        #: For questions of a test's own.
+        self.database = SessionDatabase(dsn)
 
     @classmethod
     def of_stack(cls, stack: Stack) -> Certctl:
@@ -78,10 +78,6 @@ class Certctl:
             )
         return cls(stack.dsn)
 
-    def database(self) -> AbstractAsyncContextManager[Database]:
-        """A connection to the database, for questions of a test's own."""
-        return Database.connect(self._dsn)
-
     # Agents.
 
     async def agents(self) -> Sequence[Agent]:
@@ -94,7 +90,7 @@ class Certctl:
         Raises:
             PreflightError: There is none.
         """
-        async with self.database() as db:
+        async with self.database.connect() as db:
             await db.execute(
                 "UPDATE agents SET status = 'Online', retired_at = NULL, "
                 "last_heartbeat_at = now() - random() * interval '59 seconds' WHERE id LIKE $1",
@@ -112,29 +108,25 @@ class Certctl:
             for row in rows
         ]
 
-    async def agents_seen_since(
-        self, since: datetime, ids: Collection[str] | None = None
-    ) -> int:
+    async def agents_seen_since(self, since: datetime, ids: Collection[str] | None = None) -> int:
         """How many agents the database has seen at or after an instant; of all, or of ``ids``."""
-        async with self.database() as db:
-            return int(
-                await db.fetchval(
-                    "SELECT count(*) FROM agents WHERE last_heartbeat_at >= $1 "
-                    "AND id LIKE $2 AND ($3::text[] IS NULL OR id = ANY($3))",
-                    since,
-                    _AGENTS,
-                    None if ids is None else list(ids),
-                )
+        return int(
+            await self.database.fetchval(
+                "SELECT count(*) FROM agents WHERE last_heartbeat_at >= $1 "
+                "AND id LIKE $2 AND ($3::text[] IS NULL OR id = ANY($3))",
+                since,
+                _AGENTS,
+                None if ids is None else list(ids),
             )
+        )
 
     async def agents_offline(self) -> int:
         """How many agents of the fleet are not Online."""
-        async with self.database() as db:
-            return int(
-                await db.fetchval(
-                    "SELECT count(*) FROM agents WHERE id LIKE $1 AND status <> 'Online'", _AGENTS
-                )
+        return int(
+            await self.database.fetchval(
+                "SELECT count(*) FROM agents WHERE id LIKE $1 AND status <> 'Online'", _AGENTS
             )
+        )
 
     # Certificates.
 
@@ -144,7 +136,7 @@ class Certctl:
         Raises:
             PreflightError: There are none.
         """
-        async with self.database() as db, db.transaction():
+        async with self.database.connect() as db, db.transaction():
             await db.execute("DELETE FROM jobs WHERE certificate_id LIKE $1", _CERTIFICATES)
             await db.execute(
                 "UPDATE managed_certificates SET status = 'Active' "
@@ -160,24 +152,21 @@ class Certctl:
 
     async def renewal_jobs(self) -> Mapping[str, str]:
         """Every renewal job of the seeded certificates: job id → certificate id."""
-        async with self.database() as db:
-            rows = await db.fetch(
-                "SELECT id, certificate_id FROM jobs "
-                "WHERE type = 'Renewal' AND certificate_id LIKE $1",
-                _CERTIFICATES,
-            )
+        rows = await self.database.fetch(
+            "SELECT id, certificate_id FROM jobs WHERE type = 'Renewal' AND certificate_id LIKE $1",
+            _CERTIFICATES,
+        )
         return {row["id"]: row["certificate_id"] for row in rows}
 
     async def certificates_renewing(self) -> int:
         """How many of the seeded certificates are in the state RenewalInProgress."""
-        async with self.database() as db:
-            return int(
-                await db.fetchval(
-                    "SELECT count(*) FROM managed_certificates "
-                    "WHERE id LIKE $1 AND status = 'RenewalInProgress'",
-                    _CERTIFICATES,
-                )
+        return int(
+            await self.database.fetchval(
+                "SELECT count(*) FROM managed_certificates "
+                "WHERE id LIKE $1 AND status = 'RenewalInProgress'",
+                _CERTIFICATES,
             )
+        )
 
     # ACME.
 
@@ -187,8 +176,7 @@ class Certctl:
 
     async def acme_nonces(self) -> int:
         """How many nonces are in the database."""
-        async with self.database() as db:
-            return int(await db.fetchval("SELECT count(*) FROM acme_nonces"))
+        return int(await self.database.fetchval("SELECT count(*) FROM acme_nonces"))
 
     # Rules.
 

@@ -65,9 +65,7 @@ def identify(version: Mapping[str, Any]) -> ServerIdentity:
     """
     number = str(version["version"])
     if version.get("server") == REFERENCE_SERVER:
-        return ServerIdentity(
-            server=f"certctl reference server {number}", is_reference=True
-        )
+        return ServerIdentity(server=f"certctl reference server {number}", is_reference=True)
     return ServerIdentity(server=f"certctl {number}", is_reference=False)
 
 

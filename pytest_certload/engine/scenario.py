@@ -48,11 +48,11 @@ class Response(Protocol):
         """The status code."""
 
 
-class UnexpectedStatus(Exception):  # noqa: N818 - it ends an iteration; the engine counts it
+class UnexpectedStatus(Exception):  # it ends an iteration; the engine counts it
     """A response came with a status that the iteration did not expect."""
 
 
-class CheckFailed(Exception):  # noqa: N818 - it ends an iteration; the engine counts it
+class CheckFailed(Exception):  # it ends an iteration; the engine counts it
     """A condition on one response did not hold."""
 
 
@@ -91,7 +91,7 @@ def check_iteration_function(function: object) -> None:
         ConfigurationError: Not callable, not async, or not callable with one argument.
     """
     name = getattr(function, "__qualname__", repr(function))
-    target = function if iscoroutinefunction(function) else getattr(function, "__call__", None)
+    target = function if iscoroutinefunction(function) else getattr(function, "__call__", None)  # noqa: B004
     if not iscoroutinefunction(target):
         raise ConfigurationError(
             f"the scenario function {name} is not async; write `async def {name}(iteration): …`"
@@ -366,7 +366,7 @@ async def run_iteration(function: IterationFunction, iteration: Iteration, name:
         outcome = iteration._outcome
         if outcome is Outcome.OK:
             outcome = iteration._settle(None, name)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - settled as the iteration's outcome, and counted
         end = clock.now()
         outcome = iteration._outcome
         if outcome is Outcome.OK:

@@ -94,22 +94,16 @@ def open_stack(
             from .containers import ImageUnavailable
 
             try:
-                opened = stack.enter_context(
-                    _open(provider, request, product, reason, announce)
-                )
+                opened = stack.enter_context(_open(provider, request, product, reason, announce))
             except ImageUnavailable as error:
                 # The registry knew the image a moment ago and refuses it now.
                 if request.provider != "auto":
                     raise
                 provider, reason = "embedded", f"no Docker stack: {error}"
                 announce(f"stack: {provider} ({reason})")
-                opened = stack.enter_context(
-                    _open(provider, request, product, reason, announce)
-                )
+                opened = stack.enter_context(_open(provider, request, product, reason, announce))
         else:
-            opened = stack.enter_context(
-                _open(provider, request, product, reason, announce)
-            )
+            opened = stack.enter_context(_open(provider, request, product, reason, announce))
         yield opened
 
 

@@ -60,9 +60,7 @@ class CertificateAuthority:
             cert_path=self._directory / f"{file_name}.pem",
             key_path=self._directory / f"{file_name}.key",
         )
-        self._write(
-            certificate.cert_path, b"".join(pem.bytes() for pem in leaf.cert_chain_pems)
-        )
+        self._write(certificate.cert_path, b"".join(pem.bytes() for pem in leaf.cert_chain_pems))
         self._write(certificate.key_path, leaf.private_key_pem.bytes())
         return certificate
 

@@ -100,9 +100,7 @@ async def _seed(
             # A seed without any declared row count cannot be known to be there.
             if any(seed.expectations for seed in seeds):
                 applied = await verify_seed(database, seeds)
-                announce(
-                    "the database is seeded already and not marked; the seeds are left alone"
-                )
+                announce("the database is seeded already and not marked; the seeds are left alone")
                 return applied
             problem = "the seeds declare no row count to recognise them by"
         except SeedError as error:

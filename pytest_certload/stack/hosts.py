@@ -79,9 +79,7 @@ def host_of(url: str) -> str:
     """
     parts = _split(url)
     if parts is None or not parts.hostname:
-        raise ConfigurationError(
-            "The URL of the stack has no host; write https://HOST:PORT"
-        )
+        raise ConfigurationError("The URL of the stack has no host; write https://HOST:PORT")
     return _normal(parts.hostname)
 
 

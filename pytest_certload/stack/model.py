@@ -245,9 +245,7 @@ class Stack:
             described["postgres"] = self.postgres
         if self.seeds:
             described["seeds"] = ", ".join(seed.name for seed in self.seeds)
-        described |= {
-            f"postgres_{name}": text for name, text in self.postgres_settings.items()
-        }
+        described |= {f"postgres_{name}": text for name, text in self.postgres_settings.items()}
         return described
 
 

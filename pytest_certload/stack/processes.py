@@ -98,9 +98,7 @@ def last_lines(log: str) -> str:
     lines = [line for line in log.splitlines() if line.strip()][-LOG_LINES:]
     if not lines:
         return "It wrote nothing to its log."
-    return "\n".join(
-        ["The last lines of its log:", *(f"  {line[:500]}" for line in lines)]
-    )
+    return "\n".join(["The last lines of its log:", *(f"  {line[:500]}" for line in lines)])
 
 
 class Workspace:
@@ -169,9 +167,7 @@ class Workspace:
                 pass_fds=(self._pipe, *pass_fds),
                 start_new_session=True,
             )
-        return Child(
-            popen, workspace=self, key=key, log_path=log_path, stop_signal=stop_signal
-        )
+        return Child(popen, workspace=self, key=key, log_path=log_path, stop_signal=stop_signal)
 
     def _watch(self, item: dict[str, object]) -> str:
         key = secrets.token_hex(8)

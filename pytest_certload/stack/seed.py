@@ -22,9 +22,7 @@ from .sql import Script, SqlSyntaxError, Statement, split
 __all__ = ["Seed", "apply_seed", "read_seed", "verify_seed"]
 
 _EXPECT = re.compile(r"--\s*expect\b")
-_EXPECT_FULL = re.compile(
-    r"--\s*expect:\s*(?P<count>[0-9][0-9_]*)\s*=\s*(?P<query>\S.*)"
-)
+_EXPECT_FULL = re.compile(r"--\s*expect:\s*(?P<count>[0-9][0-9_]*)\s*=\s*(?P<query>\S.*)")
 _ROWS = re.compile(r"(?:INSERT 0|UPDATE|DELETE|MERGE|COPY) ([0-9]+)")
 # They would end the file's one transaction.
 _TRANSACTION_WORDS = ("BEGIN", "START", "COMMIT", "END", "ABORT", "ROLLBACK")
@@ -52,9 +50,7 @@ def read_seed(directory: Path) -> tuple[Seed, ...]:
             UTF-8, or cannot be cut into statements.
     """
     if not directory.is_dir():
-        raise SeedError(
-            f"The seed folder {directory} does not exist; correct --certload-seed."
-        )
+        raise SeedError(f"The seed folder {directory} does not exist; correct --certload-seed.")
     paths = sorted(path for path in directory.iterdir() if path.name.endswith(".sql"))
     if not paths:
         raise SeedError(
@@ -64,9 +60,7 @@ def read_seed(directory: Path) -> tuple[Seed, ...]:
     return tuple(_read(path) for path in paths)
 
 
-async def apply_seed(
-    database: Database, seeds: tuple[Seed, ...]
-) -> tuple[SeedFile, ...]:
+async def apply_seed(database: Database, seeds: tuple[Seed, ...]) -> tuple[SeedFile, ...]:
     """Apply seed files, each in one transaction, and verify the row counts that they declare.
 
     Raises:
@@ -76,9 +70,7 @@ async def apply_seed(
     return tuple([await _apply(database, seed) for seed in seeds])
 
 
-async def verify_seed(
-    database: Database, seeds: tuple[Seed, ...]
-) -> tuple[SeedFile, ...]:
+async def verify_seed(database: Database, seeds: tuple[Seed, ...]) -> tuple[SeedFile, ...]:
     """Verify the declared row counts without changing anything.
 
     Raises:
@@ -98,9 +90,7 @@ def _read(path: Path) -> Seed:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise SeedError(
-            f"The seed file {path} cannot be read ({error.strerror})."
-        ) from error
+        raise SeedError(f"The seed file {path} cannot be read ({error.strerror}).") from error
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -138,26 +128,20 @@ def _expectations(path: Path, text: str, script: Script) -> tuple[Expectation, .
                 f"{path}:{line}: not an expectation; write -- expect: 10000 = SELECT count(*) FROM …"
             )
         found.append(
-            Expectation(
-                count=int(match["count"]), query=match["query"].rstrip("; "), line=line
-            )
+            Expectation(count=int(match["count"]), query=match["query"].rstrip("; "), line=line)
         )
     return tuple(found)
 
 
 def _check_statement(seed: Seed, statement: Statement) -> None:
     words = statement.words
-    ends_transaction = (
-        words[:1] and words[0] in _TRANSACTION_WORDS and "TO" not in words[:3]
-    )
+    ends_transaction = words[:1] and words[0] in _TRANSACTION_WORDS and "TO" not in words[:3]
     if ends_transaction or words[:2] == ("PREPARE", "TRANSACTION"):
         raise seed.error(
             statement.start,
             f"{words[0]}: a seed file is one transaction already; leave it out.",
         )
-    if words[:1] == ("COPY",) and re.search(
-        r"\bFROM\s+STDIN\b", statement.text, re.IGNORECASE
-    ):
+    if words[:1] == ("COPY",) and re.search(r"\bFROM\s+STDIN\b", statement.text, re.IGNORECASE):
         raise seed.error(
             statement.start,
             "COPY FROM STDIN has its data in psql's format; use INSERT.",
@@ -173,9 +157,7 @@ async def _apply(database: Database, seed: Seed) -> SeedFile:
             rows = _ROWS.fullmatch(tag)
             changed += int(rows[1]) if rows else 0
         await _verify(database, seed)
-    return SeedFile(
-        name=seed.path.name, rows_changed=changed, expectations=seed.expectations
-    )
+    return SeedFile(name=seed.path.name, rows_changed=changed, expectations=seed.expectations)
 
 
 @contextmanager
@@ -186,9 +168,7 @@ def _locating(seed: Seed, statement: Statement) -> Iterator[None]:
         offset = statement.start
         if error.position is not None:
             offset = statement.offset + error.position - 1
-        raise seed.error(
-            offset, f"{error.reason} (SQLSTATE {error.sqlstate})"
-        ) from error
+        raise seed.error(offset, f"{error.reason} (SQLSTATE {error.sqlstate})") from error
 
 
 async def _verify(database: Database, seed: Seed) -> None:

@@ -76,9 +76,7 @@ def get(endpoint: Endpoint, path: str, *, timeout: float = REQUEST_SECONDS) -> A
             context=_ssl_context(endpoint),
         )
     else:
-        connection = http.client.HTTPConnection(
-            parts.hostname or "", parts.port, timeout=timeout
-        )
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
     try:
         connection.request("GET", parts.path + path, headers=headers)
         response = connection.getresponse()

@@ -122,9 +122,7 @@ def split(text: str) -> Script:
     nesting = _RoutineBody()
     for token in _tokens(text):
         if token.kind == "comment":
-            comments.append(
-                Comment(text=text[token.start : token.end], offset=token.start)
-            )
+            comments.append(Comment(text=text[token.start : token.end], offset=token.start))
         if token.kind in ("space", "comment", "block"):
             continue
         if token.kind == "end" and depth <= 0 and not nesting.open:
@@ -149,9 +147,7 @@ def split(text: str) -> Script:
                 words.append(word)
     rest = text[offset:]
     if start is not None:
-        statements.append(
-            Statement(text=rest, start=start, offset=offset, words=tuple(words))
-        )
+        statements.append(Statement(text=rest, start=start, offset=offset, words=tuple(words)))
         rest = ""
     return Script(statements=tuple(statements), comments=tuple(comments), rest=rest)
 
@@ -168,9 +164,7 @@ class _RoutineBody:
         return self._depth > 0
 
     def see(self, word: str, first_words: list[str]) -> None:
-        is_routine = first_words[:1] == ["CREATE"] and any(
-            w in _ROUTINES for w in first_words
-        )
+        is_routine = first_words[:1] == ["CREATE"] and any(w in _ROUTINES for w in first_words)
         if is_routine:
             if self._depth == 0:
                 self._depth = int((self._previous, word) == ("BEGIN", "ATOMIC"))

@@ -101,9 +101,7 @@ class StepResult:
         rows = samples.iterations if step is None else _rows(samples, step)
         self._rows = rows
         self.name = samples.steps[0] if step is None else step
-        self.summary: StepSummary = summarize(
-            rows, name=self.name, window_seconds=window
-        )
+        self.summary: StepSummary = summarize(rows, name=self.name, window_seconds=window)
         ok = rows.ok
         self.response_time = self._latency(rows.response_time[ok], "response time")
         self.service_time = self._latency(rows.service_time[ok], "service time")
@@ -238,9 +236,7 @@ class RunResult(StepResult):
         """The figures of a step. One that never ran has no samples, so no condition on it holds."""
         if name not in self._steps:
             window = self.report.duration.total_seconds
-            return StepResult(
-                self.samples, step=name, window=window, judgements=self.judgements
-            )
+            return StepResult(self.samples, step=name, window=window, judgements=self.judgements)
         return self._steps[name]
 
     @property
@@ -300,9 +296,7 @@ class RunResult(StepResult):
         )
         self.judgements.append(judgement)
         if not judgement.passed:
-            raise IntegrityFailed(
-                f"{what}: {judgement.actual}, expected {_plain(expected)}"
-            )
+            raise IntegrityFailed(f"{what}: {judgement.actual}, expected {_plain(expected)}")
 
 
 def _plain(value: object) -> str:

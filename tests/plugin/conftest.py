@@ -81,7 +81,9 @@ def target() -> Iterator[Target]:
 @pytest.fixture
 def load_test(pytester: pytest.Pytester, target: Target) -> str:
     """A test file with one load test of 0.2 s that passes; returns the target's URL."""
-    pytester.makeini("[pytest]\naddopts = --strict-markers\nasyncio_default_fixture_loop_scope = function\nmarkers =\n  slow\n  smoke\n")
+    pytester.makeini(
+        "[pytest]\naddopts = --strict-markers\nasyncio_default_fixture_loop_scope = function\nmarkers =\n  slow\n  smoke\n"
+    )
     pytester.makepyfile(
         test_it=f"""
         import pytest

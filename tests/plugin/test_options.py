@@ -19,8 +19,16 @@ BAD = [
     ("--certload-rate", "-1/s", "'-1/s' is not a rate*"),
     ("--certload-vus", "many", "'many' is not a number of VUs; write a whole number above 0"),
     ("--certload-vus", "0", "'0' is not a number of VUs*"),
-    ("--certload-stack", "vm", "'vm' is not a stack; choose one of auto, docker, embedded, external"),
-    ("--certload-base-url", "ftp://localhost", "'ftp://localhost' is not a base URL; write such as*"),
+    (
+        "--certload-stack",
+        "vm",
+        "'vm' is not a stack; choose one of auto, docker, embedded, external",
+    ),
+    (
+        "--certload-base-url",
+        "ftp://localhost",
+        "'ftp://localhost' is not a base URL; write such as*",
+    ),
     ("--certload-base-url", "localhost:8443", "'localhost:8443' is not a base URL*"),
     ("--certload-base-url", "http://[", "'http://[[]' is not a base URL*"),
     ("--certload-server-port", "99999", "'99999' is not a port*"),
@@ -81,9 +89,7 @@ def test_command_line_wins_over_environment_over_ini(
         "certload_allow_host =\n    one\n    two\ncertload_allow_seed = yes\n"
     )
     here = pytester.path
-    pytester.runpytest().stdout.fnmatch_lines(
-        [f"SETTINGS 1 s {here}/from-ini ('one', 'two') True"]
-    )
+    pytester.runpytest().stdout.fnmatch_lines([f"SETTINGS 1 s {here}/from-ini ('one', 'two') True"])
     monkeypatch.setenv("CERTLOAD_DURATION", "2s")
     monkeypatch.setenv("CERTLOAD_ALLOW_HOST", "three four")
     pytester.runpytest().stdout.fnmatch_lines(
@@ -146,7 +152,9 @@ class TestHosts:
         )
         result = pytester.runpytest("-m", "scale")
         result.assert_outcomes(failed=1)
-        result.stdout.fnmatch_lines(["*ConfigurationError: load has no server to load: pass base_url=*"])
+        result.stdout.fnmatch_lines(
+            ["*ConfigurationError: load has no server to load: pass base_url=*"]
+        )
 
     def test_the_option_is_the_last_resort(self, pytester: pytest.Pytester, target: Target) -> None:
         pytester.makepyfile(

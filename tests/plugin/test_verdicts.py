@@ -23,7 +23,7 @@ def ini(pytester: pytest.Pytester) -> None:
 
 def scale_test(target: Target, iteration: str, after: str = "", call: str = "") -> str:
     """A test file with one load of 0.5 s at 40/s, as users write it."""
-    call = call or 'load.constant_arrival_rate(ask, rate=40, duration=0.5)'
+    call = call or "load.constant_arrival_rate(ask, rate=40, duration=0.5)"
     lines = [
         "import pytest",
         "from pytest_certload import ms, seconds",
@@ -47,7 +47,9 @@ def run(pytester: pytest.Pytester, source: str, *arguments: str) -> pytest.RunRe
 
 
 def summary(pytester: pytest.Pytester, name: str = "storm") -> dict[str, Any]:
-    document: dict[str, Any] = json.loads((pytester.path / f"results/summary-{name}.json").read_text())
+    document: dict[str, Any] = json.loads(
+        (pytester.path / f"results/summary-{name}.json").read_text()
+    )
     return document
 
 
@@ -58,7 +60,11 @@ def junit(pytester: pytest.Pytester) -> ElementTree.Element:
 def test_a_pass_is_told_everywhere(pytester: pytest.Pytester, target: Target) -> None:
     result = run(
         pytester,
-        scale_test(target, GET.format(path="/fine"), "assert result.p95 < seconds(5)\nassert result.error_rate < 0.01"),
+        scale_test(
+            target,
+            GET.format(path="/fine"),
+            "assert result.p95 < seconds(5)\nassert result.error_rate < 0.01",
+        ),
     )
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*load tests*", "*storm*", "*response time p95*< 5 s*"])
@@ -115,18 +121,28 @@ def test_no_samples_hold_no_threshold(pytester: pytest.Pytester, target: Target)
     result.stdout.fnmatch_lines(["*response time p95 = no samples, wanted < 5 s*"])
 
 
-def test_a_step_that_never_ran_holds_no_threshold(pytester: pytest.Pytester, target: Target) -> None:
+def test_a_step_that_never_ran_holds_no_threshold(
+    pytester: pytest.Pytester, target: Target
+) -> None:
     iteration = f'async with iteration.step("one"):\n    async with iteration.client.get("/x") as r:\n        iteration.expect(r, 200)'
-    result = run(pytester, scale_test(target, iteration, 'assert result.step("two").p95 < ms(5000)'))
+    result = run(
+        pytester, scale_test(target, iteration, 'assert result.step("two").p95 < ms(5000)')
+    )
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["*response time p95 of step two = no samples*", "*step 'two' was never finished; steps that were: one*"]
+        [
+            "*response time p95 of step two = no samples*",
+            "*step 'two' was never finished; steps that were: one*",
+        ]
     )
 
 
 class TestAGreenTestThatProvesNothing:
     def test_errors_nobody_judged(self, pytester: pytest.Pytester, target: Target) -> None:
-        result = run(pytester, scale_test(target, GET.format(path="/status/403"), "assert result.count == 20"))
+        result = run(
+            pytester,
+            scale_test(target, GET.format(path="/status/403"), "assert result.count == 20"),
+        )
         result.assert_outcomes(failed=1)
         result.stdout.fnmatch_lines(
             ["*20 of 20 iterations of scenario storm failed and the test does not judge it*"]
@@ -134,7 +150,9 @@ class TestAGreenTestThatProvesNothing:
         assert summary(pytester)["state"] == "failed"
 
     def test_a_status_nobody_looked_at(self, pytester: pytest.Pytester, target: Target) -> None:
-        iteration = 'async with iteration.client.get("/status/404") as response:\n    await response.read()'
+        iteration = (
+            'async with iteration.client.get("/status/404") as response:\n    await response.read()'
+        )
         result = run(pytester, scale_test(target, iteration, "assert result.error_rate < 0.01"))
         result.assert_outcomes(failed=1)
         result.stdout.fnmatch_lines(["*expected status below 400, got 404*"])
@@ -150,22 +168,42 @@ class TestAGreenTestThatProvesNothing:
                 load.constant_arrival_rate(ask, rate=1, duration=1)
             """
         )
-        result = pytester.runpytest("-m", "scale", "-W", "ignore::RuntimeWarning", "-W", "ignore::pytest.PytestUnraisableExceptionWarning")
+        result = pytester.runpytest(
+            "-m",
+            "scale",
+            "-W",
+            "ignore::RuntimeWarning",
+            "-W",
+            "ignore::pytest.PytestUnraisableExceptionWarning",
+        )
         result.assert_outcomes(failed=1)
         result.stdout.fnmatch_lines(["*asked for `load` and made none*is an `await` missing*"])
 
     def test_load_that_was_not_offered(self, pytester: pytest.Pytester, target: Target) -> None:
-        call = 'load.constant_arrival_rate(ask, rate=100, duration=0.5, max_in_flight=1, grace="0.2s")'
+        call = (
+            'load.constant_arrival_rate(ask, rate=100, duration=0.5, max_in_flight=1, grace="0.2s")'
+        )
         result = run(
             pytester,
-            scale_test(target, GET.format(path="/slow/100"), "assert result.error_rate <= 1.0", call),
+            scale_test(
+                target, GET.format(path="/slow/100"), "assert result.error_rate <= 1.0", call
+            ),
         )
         result.assert_outcomes(failed=1)
-        result.stdout.fnmatch_lines(["*InvalidRun: the offered load was not offered: * of 50 iterations never started*"])
+        result.stdout.fnmatch_lines(
+            ["*InvalidRun: the offered load was not offered: * of 50 iterations never started*"]
+        )
         assert summary(pytester)["dropped"] > 0
 
     def test_a_scenario_that_raises(self, pytester: pytest.Pytester, target: Target) -> None:
-        result = run(pytester, scale_test(target, 'raise KeyError("no such key")', call="load.constant_arrival_rate(ask, rate=1000, duration=10)"))
+        result = run(
+            pytester,
+            scale_test(
+                target,
+                'raise KeyError("no such key")',
+                call="load.constant_arrival_rate(ask, rate=1000, duration=10)",
+            ),
+        )
         result.assert_outcomes(failed=1)
         text = result.stdout.str()
         assert "the scenario's own code raised 50 times, so the load was ended" in text
@@ -177,13 +215,31 @@ class TestWhatIsNotAScenario:
     @pytest.mark.parametrize(
         ("call", "message"),
         [
-            ("load.constant_arrival_rate(print, rate=1, duration=1)", "the scenario function print is not async*"),
+            (
+                "load.constant_arrival_rate(print, rate=1, duration=1)",
+                "the scenario function print is not async*",
+            ),
             ("load.constant_arrival_rate(ask, rate=0, duration=1)", "rate: 0 is not a rate*"),
-            ("load.constant_arrival_rate(ask, rate=1, duration='x')", "duration: 'x' is not a duration*"),
-            ("load.constant_vus(ask, vus=0, duration=1)", "vus: 0 is not a whole number of at least 1"),
-            ("load.constant_vus(ask, vus=1, duration=1, name='a b')", "name: 'a b' is no scenario name*"),
-            ("load.constant_vus(ask, vus=1, duration=1, timeout='x')", "timeout: 'x' is not a duration*"),
-            ("load.constant_vus(ask, vus=1, duration=1, base_url='https://a.example.org')", "*a.example.org*--certload-allow-host*"),
+            (
+                "load.constant_arrival_rate(ask, rate=1, duration='x')",
+                "duration: 'x' is not a duration*",
+            ),
+            (
+                "load.constant_vus(ask, vus=0, duration=1)",
+                "vus: 0 is not a whole number of at least 1",
+            ),
+            (
+                "load.constant_vus(ask, vus=1, duration=1, name='a b')",
+                "name: 'a b' is no scenario name*",
+            ),
+            (
+                "load.constant_vus(ask, vus=1, duration=1, timeout='x')",
+                "timeout: 'x' is not a duration*",
+            ),
+            (
+                "load.constant_vus(ask, vus=1, duration=1, base_url='https://a.example.org')",
+                "*a.example.org*--certload-allow-host*",
+            ),
         ],
     )
     def test_is_one_error_at_the_users_own_line(
@@ -221,23 +277,38 @@ class TestWhatIsNotAScenario:
 
 
 def test_a_run_scaled_down_says_so(pytester: pytest.Pytester, target: Target) -> None:
-    source = scale_test(target, GET.format(path="/x"), "assert result.error_rate < 0.01", "load.constant_arrival_rate(ask, rate=40, duration='5m')")
+    source = scale_test(
+        target,
+        GET.format(path="/x"),
+        "assert result.error_rate < 0.01",
+        "load.constant_arrival_rate(ask, rate=40, duration='5m')",
+    )
     result = run(pytester, source, "--certload-duration=0.5s", "--certload-rate=20/s")
     result.assert_outcomes(passed=1)
     assert len(target.seen) == 10
     result.stdout.fnmatch_lines(["*educed*500 ms instead of 5m*"])
-    assert summary(pytester)["reduced"] == ["duration 500 ms instead of 5m", "rate 20/s instead of 40/s"]
+    assert summary(pytester)["reduced"] == [
+        "duration 500 ms instead of 5m",
+        "rate 20/s instead of 40/s",
+    ]
 
 
 def test_vus_can_be_scaled(pytester: pytest.Pytester, target: Target) -> None:
-    source = scale_test(target, GET.format(path="/slow/50"), "assert result.error_rate < 0.01", "load.constant_vus(ask, vus=100, duration='5m')")
+    source = scale_test(
+        target,
+        GET.format(path="/slow/50"),
+        "assert result.error_rate < 0.01",
+        "load.constant_vus(ask, vus=100, duration='5m')",
+    )
     result = run(pytester, source, "--certload-duration=0.2s", "--certload-vus=2")
     result.assert_outcomes(passed=1)
     assert summary(pytester)["in_flight_peak"] == 2
 
 
-def test_two_loads_in_one_test_have_a_summary_each(pytester: pytest.Pytester, target: Target) -> None:
-    after = 'assert result.error_rate < 0.1\nagain = await load.constant_vus(ask, vus=1, duration=0.1)\nassert again.error_rate < 0.1'
+def test_two_loads_in_one_test_have_a_summary_each(
+    pytester: pytest.Pytester, target: Target
+) -> None:
+    after = "assert result.error_rate < 0.1\nagain = await load.constant_vus(ask, vus=1, duration=0.1)\nassert again.error_rate < 0.1"
     run(pytester, scale_test(target, GET.format(path="/slow/5"), after)).assert_outcomes(passed=1)
     assert summary(pytester, "storm")["executor"] == "constant_arrival_rate"
     assert summary(pytester, "storm-2")["executor"] == "constant_vus"
@@ -251,8 +322,15 @@ def test_integrity_that_does_not_hold_fails(pytester: pytest.Pytester, target: T
     assert [t["passed"] for t in summary(pytester)["thresholds"]] == [True, False]
 
 
-def test_a_refused_connection_is_an_error_and_no_crash(pytester: pytest.Pytester, target: Target) -> None:
-    source = scale_test(target, GET.format(path="/x"), "assert result.error_rate < 0.01", 'load.constant_arrival_rate(ask, rate=40, duration=0.5, base_url="http://127.0.0.1:9")')
+def test_a_refused_connection_is_an_error_and_no_crash(
+    pytester: pytest.Pytester, target: Target
+) -> None:
+    source = scale_test(
+        target,
+        GET.format(path="/x"),
+        "assert result.error_rate < 0.01",
+        'load.constant_arrival_rate(ask, rate=40, duration=0.5, base_url="http://127.0.0.1:9")',
+    )
     result = run(pytester, source)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*error rate = 100 %*", "*connection error*20*"])
@@ -284,7 +362,9 @@ def test_a_full_disk_fails_the_test_and_loses_no_report(
 
 
 def test_ctrl_c_keeps_the_partial_result(pytester: pytest.Pytester, target: Target) -> None:
-    source = scale_test(target, GET.format(path="/x"), call="load.constant_arrival_rate(ask, rate=40, duration=60)")
+    source = scale_test(
+        target, GET.format(path="/x"), call="load.constant_arrival_rate(ask, rate=40, duration=60)"
+    )
     pytester.makepyfile(test_it=source)
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", "-m", "scale", "--junitxml=out.xml"],

@@ -23,9 +23,7 @@ async def test_agent_storm(load: Load, certctl: Certctl) -> None:
         iteration.check(answer == {"status": "heartbeat_recorded"}, "the heartbeat is recorded")
         acknowledged.add(agent.id)
 
-    result = await load.constant_arrival_rate(
-        heartbeat, rate=167, duration="5m", max_in_flight=200
-    )
+    result = await load.constant_arrival_rate(heartbeat, rate=167, duration="5m", max_in_flight=200)
 
     assert result.p95 < ms(500)
     assert result.p99 < ms(1000)

@@ -33,9 +33,7 @@ async def dispatch(due: list[int], service: list[int], slots: int) -> tuple[list
 
         clock.call_at(start + service[index], over)
 
-    dispatcher = Dispatcher(
-        due=np.array(due, np.int64), slots=slots, launch=launch, clock=clock
-    )
+    dispatcher = Dispatcher(due=np.array(due, np.int64), slots=slots, launch=launch, clock=clock)
     dispatcher.pump()
     await dispatcher.finished.wait()
     return seen, dispatcher

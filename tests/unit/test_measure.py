@@ -48,7 +48,9 @@ def test_without_samples_nothing_holds(operator: str) -> None:
 
 
 def test_a_bare_number_is_no_duration() -> None:
-    with pytest.raises(TypeError, match=r"compare it with ms\(500\) or seconds\(500\), not with 500"):
+    with pytest.raises(
+        TypeError, match=r"compare it with ms\(500\) or seconds\(500\), not with 500"
+    ):
         assert measure(ms(1)) < 500
     with pytest.raises(TypeError, match="is a share, not a duration like 5 ms"):
         assert measure(0.1, Kind.SHARE) < ms(5)

@@ -13,9 +13,7 @@ from pytest_certload.stats.live import LiveWindow
 from pytest_certload.stats.percentile import percentile, rank
 
 times = st.lists(st.integers(0, 2**62), min_size=1, max_size=200)
-percents = st.one_of(
-    st.integers(0, 100).map(float), st.decimals(0, 100, places=3).map(float)
-)
+percents = st.one_of(st.integers(0, 100).map(float), st.decimals(0, 100, places=3).map(float))
 
 
 @given(times, percents)

@@ -264,8 +264,7 @@ class TestTheTable:
         assert closing_table([RECORD], width=140, unicode=True) == [
             "storm: failed",
             "  constant_arrival_rate: offered 50/s, achieved 49.5/s for 2 s",
-            "  100 due, 100 finished, 0 dropped, 0 unfinished; "
-            "in flight up to 10, backlog up to 3",
+            "  100 due, 100 finished, 0 dropped, 0 unfinished; in flight up to 10, backlog up to 3",
             "  reduced, not the full contract: duration 2 s instead of 5m",
             "              count  rate  errors                  p50   p90     p95    p99    max",
             "  iterations    100  50/s       2  response time  4 ms  8 ms    9 ms  20 ms  30 ms",

@@ -133,7 +133,7 @@ def _work(
 
     try:
         asyncio.run(work())
-    except Exception:  # noqa: BLE001 - logged whole, and told to the parent by the exit code
+    except Exception:
         logging.exception("worker %d failed", number)
         return 1
     return 0

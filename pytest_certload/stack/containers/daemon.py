@@ -83,21 +83,15 @@ def _root_cause(error: BaseException) -> BaseException:
         seen.add(id(candidate))
         if isinstance(candidate, OSError) and candidate.errno is not None:
             return candidate
-        waiting += [
-            inner for inner in candidate.args if isinstance(inner, BaseException)
-        ]
-        waiting += [
-            e for e in (candidate.__cause__, candidate.__context__) if e is not None
-        ]
+        waiting += [inner for inner in candidate.args if isinstance(inner, BaseException)]
+        waiting += [e for e in (candidate.__cause__, candidate.__context__) if e is not None]
     return error
 
 
 def explain(error: BaseException) -> str:
     """What the daemon said, on one line."""
     text = (
-        str(error.explanation)
-        if isinstance(error, APIError) and error.explanation
-        else str(error)
+        str(error.explanation) if isinstance(error, APIError) and error.explanation else str(error)
     )
     return " ".join(text.split())[:500]
 
@@ -110,9 +104,7 @@ def remove_all(client: docker.DockerClient, run: str) -> None:
     """
     labelled: dict[str, str | list[str] | bool] = {"label": f"{LABEL}={run}"}
     try:
-        for container in client.containers.list(
-            all=True, filters=labelled, ignore_removed=True
-        ):
+        for container in client.containers.list(all=True, filters=labelled, ignore_removed=True):
             try:
                 container.remove(force=True, v=True)
             except APIError as error:

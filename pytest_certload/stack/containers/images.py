@@ -97,9 +97,7 @@ def ensure_image(
     except ImageNotFound:
         announce(f"pulling the image {name}")
     except DOCKER_ERRORS as error:
-        raise ImageUnavailable(
-            f"The image {name} cannot be used ({explain(error)})."
-        ) from error
+        raise ImageUnavailable(f"The image {name} cannot be used ({explain(error)}).") from error
     errors: list[Exception] = []
 
     def pull() -> None:
@@ -161,9 +159,7 @@ def build_reference_image(
         )
         announce(f"building the image {tag}")
         # Only now: how we reach the outside does not change what is built.
-        arguments = {
-            name: os.environ[name] for name in PASSED_ON if os.environ.get(name)
-        }
+        arguments = {name: os.environ[name] for name in PASSED_ON if os.environ.get(name)}
         ca_path = next((os.environ[n] for n in CA_VARIABLES if os.environ.get(n)), None)
         if ca_path is not None:
             shutil.copyfile(ca_path, context / "ca.pem")
@@ -201,17 +197,13 @@ def _files(directory: Path) -> Iterator[Path]:
 def _requirements(names: tuple[str, ...]) -> list[str]:
     """The requirements of this distribution that have these names, with their version bounds."""
     declared = {
-        re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0].lower(): line.partition(";")[
-            0
-        ].strip()
+        re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0].lower(): line.partition(";")[0].strip()
         for line in importlib.metadata.requires(DISTRIBUTION) or []
     }
     return [declared.get(name, name) for name in names]
 
 
-def _build(
-    client: docker.DockerClient, context: Path, tag: str, arguments: dict[str, str]
-) -> None:
+def _build(client: docker.DockerClient, context: Path, tag: str, arguments: dict[str, str]) -> None:
     output: list[str] = []
     try:
         events = client.api.build(

@@ -237,9 +237,7 @@ def _server_image(
     if request.server_image == REFERENCE_IMAGE:
         return build_reference_image(client, product, announce=announce)
     name = request.server_image or product.image
-    return name, ensure_image(
-        client, name, option="--certload-server-image", announce=announce
-    )
+    return name, ensure_image(client, name, option="--certload-server-image", announce=announce)
 
 
 @contextmanager
@@ -247,9 +245,7 @@ def _run(client: docker.DockerClient, workspace: Workspace) -> Iterator[_Run]:
     run = _Run(client=client, name=f"certload-{secrets.token_hex(6)}")
     # Told before the first of them exists, so that there is no gap.
     package_parent = str(Path(pytest_certload.__file__).resolve().parent.parent)
-    search_path = os.pathsep.join(
-        filter(None, [package_parent, os.environ.get("PYTHONPATH")])
-    )
+    search_path = os.pathsep.join(filter(None, [package_parent, os.environ.get("PYTHONPATH")]))
     key = workspace.guard_command(
         [sys.executable, "-m", cleanup.__name__, run.name],
         env={**os.environ, "PYTHONPATH": search_path},
@@ -266,9 +262,7 @@ def _run(client: docker.DockerClient, workspace: Workspace) -> Iterator[_Run]:
 def _start_postgres(run: _Run, name: str, image: Image) -> _Postgres:
     password = secrets.token_hex(16)
     container = _new_container(image).with_command(list(POSTGRES_COMMAND))
-    container.with_envs(
-        POSTGRES_USER=USER, POSTGRES_PASSWORD=password, POSTGRES_DB=USER
-    )
+    container.with_envs(POSTGRES_USER=USER, POSTGRES_PASSWORD=password, POSTGRES_DB=USER)
     started = _start_container(run, container, POSTGRES_HOST, {POSTGRES_PORT: 0}, name)
     return _Postgres(container=started, image=name, password=password)
 
@@ -316,9 +310,7 @@ def _migrate(server: _Server) -> None:
         container.remove(v=True)
 
 
-def _start(
-    server: _Server, *, command: list[str] | None, port: int | None
-) -> Container:
+def _start(server: _Server, *, command: list[str] | None, port: int | None) -> Container:
     product = server.product
     container = _new_container(server.image).with_envs(**server.environment())
     if command is not None:
@@ -377,9 +369,7 @@ def _start_container(
             f"The image {name} cannot be started ({text}); is it the right one?"
         ) from error
     except DOCKER_ERRORS as error:
-        raise StackError(
-            f"The image {name} cannot be started ({explain(error)})."
-        ) from error
+        raise StackError(f"The image {name} cannot be started ({explain(error)}).") from error
     finally:
         # Each has a client of its own; ours does the rest.
         container.get_docker_client().client.close()
@@ -409,9 +399,7 @@ def _published(container: Container, port: int) -> int:
     container.reload()
     bindings = container.ports.get(f"{port}/tcp")
     if not bindings:
-        raise StackError(
-            f"The container publishes no port {port}. {_last_lines(container)}"
-        )
+        raise StackError(f"The container publishes no port {port}. {_last_lines(container)}")
     return int(bindings[0]["HostPort"])
 
 
@@ -419,9 +407,7 @@ def _status(container: Container) -> str:
     try:
         container.reload()
     except NotFound as error:
-        raise StackError(
-            "A container of the stack was removed from outside."
-        ) from error
+        raise StackError("A container of the stack was removed from outside.") from error
     return str(container.status)
 
 
