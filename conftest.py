@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
+
+from pytest_certload.gate import names_scale
 
 pytest_plugins = ["pytester"]
 
@@ -13,6 +16,15 @@ pytest_plugins = ["pytester"]
 # machine of ours can do stands here: how the reason of such a skip begins.
 MAY_SKIP = ("needs Windows", "needs macOS")
 NO_SKIPS = "CERTLOAD_CI_REQUIRE_DOCKER"
+
+TESTS = Path(__file__).parent / "tests"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With ``-m scale`` only the load tests are read: the others import what they alone need."""
+    if collection_path.parent != TESTS or collection_path.name == "scale":
+        return None
+    return True if names_scale(config.option.markexpr) else None
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -6,12 +6,11 @@ from the table's default.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_certload.errors import ConfigurationError
 from pytest_certload.units import Duration, Rate, parse_duration, parse_rate
@@ -241,9 +240,8 @@ def add_options(parser: pytest.Parser) -> None:
                 help=option.help,
             )
         note = f"{option.help}; one a line" if option.several else option.help
-        parser.addini(
-            option.key, note, type="linelist" if option.several else "string", default=None
-        )
+        kind: Literal["linelist", "string"] = "linelist" if option.several else "string"
+        parser.addini(option.key, note, type=kind, default=None)
 
 
 def read_settings(config: pytest.Config, environ: Mapping[str, str]) -> Settings:

@@ -19,7 +19,12 @@ from pytest_certload.engine.clock import SystemClock
 from pytest_certload.engine.executors.constant_arrival_rate import ConstantArrivalRate
 from pytest_certload.engine.executors.constant_vus import ConstantVUs
 from pytest_certload.engine.runner import Progress, ScenarioRun, WorkerReport
-from pytest_certload.engine.scenario import IterationFunction, Scenario, check_iteration_function
+from pytest_certload.engine.scenario import (
+    IterationFunction,
+    Scenario,
+    check_iteration_function,
+    observe_response,
+)
 from pytest_certload.errors import ConfigurationError, InvalidRun, ScenarioError
 from pytest_certload.options import Settings
 from pytest_certload.report.record import ErrorRecord, RunRecord, ThresholdRecord
@@ -344,6 +349,7 @@ class Load:
             timeout=request_timeout,
             ca_path=endpoint.ca_path,
             headers=all_headers,
+            observe=observe_response,
         )
         window = LiveWindow()
         live = self._bookkeeper.live

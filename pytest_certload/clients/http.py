@@ -8,14 +8,13 @@ from __future__ import annotations
 import functools
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
-from pytest_certload.engine.scenario import current_iteration
 from pytest_certload.errors import ConfigurationError
 from pytest_certload.samples import Outcome
 from pytest_certload.units import Duration
@@ -33,11 +32,11 @@ def http_client(
     timeout: Duration,
     ca_path: Path | None = None,
     headers: Mapping[str, str] | None = None,
+    observe: Callable[[aiohttp.ClientResponse], None] | None = None,
 ) -> aiohttp.ClientSession:
     """A client session bound to a base URL, for one event loop.
 
-    Every response is reported to the iteration it belongs to, so that a failure status nobody
-    expected cannot pass unseen. Cookies are not kept; certificates are always verified.
+    Cookies are not kept; certificates are always verified.
 
     Args:
         base_url: Where relative URLs lead, such as ``https://127.0.0.1:8443``.
@@ -45,6 +44,8 @@ def http_client(
         timeout: Total time a request may take.
         ca_path: PEM file of the only CA to trust; default: the machine's.
         headers: Sent with every request.
+        observe: Told of every response, in the task that made the request, before the request's
+            own code sees it.
 
     Raises:
         ConfigurationError: The CA file cannot be read.
@@ -61,7 +62,7 @@ def http_client(
         headers=headers,
         timeout=aiohttp.ClientTimeout(total=timeout.total_seconds),
         cookie_jar=aiohttp.DummyCookieJar(),
-        middlewares=(_report_response,),
+        middlewares=(_telling(observe),) if observe is not None else (),
     )
 
 
@@ -106,14 +107,17 @@ class _Connector(aiohttp.TCPConnector):
         self._factory: Any = functools.partial(_Protocol, loop=self._loop)
 
 
-async def _report_response(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    response = await handler(request)
-    iteration = current_iteration.get()
-    if iteration is not None:
-        iteration.saw(response)
-    return response
+def _telling(
+    observe: Callable[[aiohttp.ClientResponse], None],
+) -> aiohttp.ClientMiddlewareType:
+    async def tell(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        response = await handler(request)
+        observe(response)
+        return response
+
+    return tell
 
 
 def classify(error: BaseException) -> Outcome | None:

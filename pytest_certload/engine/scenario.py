@@ -32,10 +32,10 @@ __all__ = [
     "Scenario",
     "Step",
     "UnexpectedStatus",
-    "current_iteration",
+    "observe_response",
 ]
 
-current_iteration: ContextVar[Iteration | None] = ContextVar(
+_current_iteration: ContextVar[Iteration | None] = ContextVar(
     "certload_current_iteration", default=None
 )
 
@@ -48,11 +48,21 @@ class Response(Protocol):
         """The status code."""
 
 
-class UnexpectedStatus(Exception):  # it ends an iteration; the engine counts it
+def observe_response(response: Response) -> None:
+    """Told by a client of a response: the iteration whose task this is remembers it.
+
+    So a failure status that nobody expected cannot pass unseen. Without an iteration it is nothing.
+    """
+    iteration = _current_iteration.get()
+    if iteration is not None:
+        iteration._saw(response)
+
+
+class UnexpectedStatus(Exception):
     """A response came with a status that the iteration did not expect."""
 
 
-class CheckFailed(Exception):  # it ends an iteration; the engine counts it
+class CheckFailed(Exception):
     """A condition on one response did not hold."""
 
 
@@ -210,8 +220,7 @@ class Iteration:
         if not condition:
             raise CheckFailed(message)
 
-    def saw(self, response: Response) -> None:
-        """Called by the client for every response: remembers the status and undeclared failures."""
+    def _saw(self, response: Response) -> None:
         self.status = response.status
         if response.status >= 400:
             if self._undeclared is None:
@@ -355,7 +364,7 @@ async def run_iteration(function: IterationFunction, iteration: Iteration, name:
     Raises:
         asyncio.CancelledError: The run was cancelled; the row says ``UNFINISHED``.
     """
-    current_iteration.set(iteration)
+    _current_iteration.set(iteration)
     clock, recorder = iteration._clock, iteration._recorder
     start = clock.now()
     outcome = Outcome.UNFINISHED

@@ -16,7 +16,7 @@ from aiohttp import web
 import pytest_certload.clients.http
 import pytest_certload.session
 
-assert np and pytest_certload.session
+NEEDED_FROM_OUTSIDE = (np, pytest_certload.clients.http, pytest_certload.session)
 
 
 @dataclass

@@ -124,7 +124,11 @@ def test_no_samples_hold_no_threshold(pytester: pytest.Pytester, target: Target)
 def test_a_step_that_never_ran_holds_no_threshold(
     pytester: pytest.Pytester, target: Target
 ) -> None:
-    iteration = f'async with iteration.step("one"):\n    async with iteration.client.get("/x") as r:\n        iteration.expect(r, 200)'
+    iteration = (
+        'async with iteration.step("one"):\n'
+        '    async with iteration.client.get("/x") as r:\n'
+        "        iteration.expect(r, 200)"
+    )
     result = run(
         pytester, scale_test(target, iteration, 'assert result.step("two").p95 < ms(5000)')
     )

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from pytest_certload.engine.executors.constant_arrival_rate import ConstantArrivalRate
 from pytest_certload.engine.executors.constant_vus import ConstantVUs
 from pytest_certload.engine.runner import Progress, ScenarioRun, WorkerReport
-from pytest_certload.engine.scenario import Iteration, IterationFunction, Scenario
+from pytest_certload.engine.scenario import Iteration, IterationFunction, Scenario, observe_response
 from pytest_certload.errors import ConfigurationError
 from pytest_certload.samples import Outcome
 from pytest_certload.testing import VirtualClock, run_virtual
@@ -209,7 +209,7 @@ def test_an_error_that_the_scenario_swallows_still_fails_the_iteration() -> None
         try:
             async with iteration.step("one"):
                 iteration.check(False, "no")
-        except Exception:  # what a careless scenario does
+        except Exception:  # noqa: BLE001 - what a careless scenario does
             return
 
     report = report_of(swallows, arrivals(10, 1))
@@ -221,29 +221,34 @@ def response(status: int) -> SimpleNamespace:
 
 
 @pytest.mark.parametrize(
-    ("act", "outcome"),
+    ("declared", "outcome"),
     [
-        (lambda it, r: it.saw(r), Outcome.UNEXPECTED_STATUS),
-        (lambda it, r: (it.saw(r), it.expect(r, 404)), Outcome.OK),
-        (lambda it, r: (it.saw(r), it.expect(r, 200, 404)), Outcome.OK),
-        (lambda it, r: (it.saw(r), it.expect(r)), Outcome.UNEXPECTED_STATUS),
-        (lambda it, r: (it.saw(response(200)), it.expect(r, 404)), Outcome.OK),
+        (None, Outcome.UNEXPECTED_STATUS),
+        ((404,), Outcome.OK),
+        ((200, 404), Outcome.OK),
+        ((), Outcome.UNEXPECTED_STATUS),
     ],
+    ids=["nothing", "the status", "several", "any success"],
 )
 @pytest.mark.parametrize("in_step", [False, True])
 def test_a_failure_status_must_be_declared(
-    act: Callable[[Iteration, object], None], outcome: Outcome, in_step: bool
+    declared: tuple[int, ...] | None, outcome: Outcome, in_step: bool
 ) -> None:
     async def asks(iteration: Iteration) -> None:
-        if in_step:
-            async with iteration.step("s"):
-                act(iteration, response(404))
-        else:
-            act(iteration, response(404))
+        async with iteration.step("s") if in_step else contextlib.nullcontext():
+            refusal = response(404)
+            observe_response(response(200))
+            observe_response(refusal)
+            if declared is not None:
+                iteration.expect(refusal, *declared)
 
     report = report_of(asks, arrivals(1, 1))
     assert report.samples.iterations.outcome.tolist() == [outcome]
     assert len(report.errors) == (outcome is not Outcome.OK)
+
+
+def test_a_response_outside_an_iteration_is_nobodys() -> None:
+    observe_response(response(500))
 
 
 def test_a_scenario_whose_code_is_broken_ends_early_with_one_traceback() -> None:
@@ -339,17 +344,17 @@ class TestWhatCannotBeRun:
         async def optional(iteration: Iteration, extra: int = 0) -> None: ...
         async def anything(*args: object) -> None: ...
 
-        class Callable_:
+        class Visit:
             async def __call__(self, iteration: Iteration) -> None: ...
 
-        for function in (optional, anything, Callable_()):
+        for function in (optional, anything, Visit()):
             Scenario(name="x", executor=arrivals(), iteration=function)
 
     @pytest.mark.parametrize("slots", [0, -1, 1.5, True, "9", None])
     def test_slots(self, slots: Any) -> None:
-        with pytest.raises(ConfigurationError, match="max_in_flight: .* at least 1"):
+        with pytest.raises(ConfigurationError, match=r"max_in_flight: .* at least 1"):
             arrivals(max_in_flight=slots)
-        with pytest.raises(ConfigurationError, match="vus: .* at least 1"):
+        with pytest.raises(ConfigurationError, match=r"vus: .* at least 1"):
             ConstantVUs(vus=slots, duration=1)
 
     def test_an_empty_window(self) -> None:

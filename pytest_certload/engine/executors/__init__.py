@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_certload.engine.clock import Clock
+from pytest_certload.errors import ConfigurationError
 from pytest_certload.units import Duration
 
-__all__ = ["Drive", "Executor", "Load"]
+__all__ = ["Drive", "Executor", "Load", "check_slots", "check_window"]
 
 
 class Load(Protocol):
@@ -89,3 +90,24 @@ class Executor(Protocol):
 
     def begin(self, drive: Drive) -> Load:
         """Begin to make the load; returns at once."""
+
+
+def check_slots(value: object, name: str) -> int:
+    """A whole number of at least one.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"{name}: {value!r} is not a whole number of at least 1")
+    return value
+
+
+def check_window(duration: Duration) -> None:
+    """A window in which something can become due.
+
+    Raises:
+        ConfigurationError: It is empty.
+    """
+    if duration <= 0:
+        raise ConfigurationError("duration: the load must last longer than 0 s, such as 20s or 5m")

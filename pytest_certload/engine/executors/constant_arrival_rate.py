@@ -10,12 +10,11 @@ import numpy.typing as npt
 
 from pytest_certload.engine import schedule
 from pytest_certload.engine.dispatcher import Dispatcher
-from pytest_certload.errors import ConfigurationError
 from pytest_certload.units import Duration, Rate, parse_duration, parse_rate
 
-from . import Drive, Load
+from . import Drive, Load, check_slots, check_window
 
-__all__ = ["ConstantArrivalRate", "check_slots", "check_window"]
+__all__ = ["ConstantArrivalRate"]
 
 
 @dataclass(frozen=True, kw_only=True, init=False)
@@ -123,24 +122,3 @@ class _ArrivalLoad:
 
     def not_started(self) -> npt.NDArray[np.int64]:
         return self._due[self._dispatcher.started : self._dispatcher.arrived]
-
-
-def check_slots(value: object, name: str) -> int:
-    """A whole number of at least one.
-
-    Raises:
-        ConfigurationError: It is not.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigurationError(f"{name}: {value!r} is not a whole number of at least 1")
-    return value
-
-
-def check_window(duration: Duration) -> None:
-    """A window in which something can become due.
-
-    Raises:
-        ConfigurationError: It is empty.
-    """
-    if duration <= 0:
-        raise ConfigurationError("duration: the load must last longer than 0 s, such as 20s or 5m")

@@ -11,8 +11,7 @@ import numpy.typing as npt
 
 from pytest_certload.units import Duration, parse_duration
 
-from . import Drive, Load
-from .constant_arrival_rate import check_slots, check_window
+from . import Drive, Load, check_slots, check_window
 
 __all__ = ["ConstantVUs"]
 
