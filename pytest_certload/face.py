@@ -21,6 +21,7 @@ from pytest_certload.options import Settings
 if TYPE_CHECKING:
     from pytest_certload.engine.runner import Progress
     from pytest_certload.session import Bookkeeper
+    from pytest_certload.stack import Stack
 
 __all__ = ["FACE", "Face"]
 
@@ -109,6 +110,13 @@ class Face:
             except ReportError as error:
                 raise pytest.UsageError(str(error)) from None
 
+    def header_lines(self) -> list[str]:
+        """What is said at the top of a session that asks for load tests by name."""
+        if not gate.names_scale(self._config.option.markexpr or ""):
+            return []
+        (results,) = _relative([self.settings.results])
+        return [f"certload: stack {self.settings.stack}, results in {results}"]
+
     def collection_lines(self) -> list[str]:
         """What is said after the collection."""
         lines = []
@@ -156,6 +164,15 @@ class Face:
             if reporter is not None:
                 reporter.ensure_newline()
                 reporter.write_line(f"certload: {text}")
+
+    def announce_stack(self, stack: Stack) -> None:
+        """What is up, and how fast its Postgres may be."""
+        from pytest_certload.report.terminal import stack_line
+
+        self.announce(f"ready {stack_line(stack.describe())}")
+        if stack.postgres_settings:
+            settings = (f"{name} {value}" for name, value in stack.postgres_settings.items())
+            self.announce(f"Postgres settings: {', '.join(settings)}")
 
     def live(self, scenario: str, progress: Progress, p95: int | None) -> None:
         """Rewrite the live line."""

@@ -76,6 +76,7 @@ def certload_stack(
     with open_stack(
         face.settings.stack_request(), certload_product, announce=face.announce
     ) as stack:
+        face.announce_stack(stack)
         yield stack
 
 

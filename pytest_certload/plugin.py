@@ -54,6 +54,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.stash[FACE].choose(items)
 
 
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say which stack load tests will run on, and where their results go."""
+    return config.stash[FACE].header_lines()
+
+
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     """Say what was left out."""
     return config.stash[FACE].collection_lines()

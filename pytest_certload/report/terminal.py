@@ -14,7 +14,7 @@ from pytest_certload.units import format_duration, format_rate
 
 from .record import RunRecord
 
-__all__ = ["LiveState", "closing_table", "failure_text", "live_line", "run_text"]
+__all__ = ["LiveState", "closing_table", "failure_text", "live_line", "run_text", "stack_line"]
 
 _FIGURES = ("p50", "p90", "p95", "p99", "max")
 _MOST_ERRORS = 10
@@ -64,7 +64,7 @@ def _clock(seconds: float) -> str:
 
 
 def closing_table(records: Sequence[RunRecord], *, width: int, unicode: bool) -> list[str]:
-    """The figures of every run: a heading, a row a step, a line a threshold.
+    """The figures of every run: a heading, a row a step, a line a threshold; what it ran on, once.
 
     Args:
         records: The runs, in their order.
@@ -72,9 +72,13 @@ def closing_table(records: Sequence[RunRecord], *, width: int, unicode: bool) ->
         unicode: Whether ticks and crosses can be shown; else ``ok`` and ``FAIL``.
     """
     lines: list[str] = []
+    stack = ""
     for record in records:
         if lines:
             lines.append("")
+        if stack_line(record.stack) != stack:
+            stack = stack_line(record.stack)
+            lines += [stack, ""]
         lines += [
             f"{record.scenario}: {record.state}",
             *(f"  {line}" for line in _offer(record)),
@@ -82,6 +86,20 @@ def closing_table(records: Sequence[RunRecord], *, width: int, unicode: bool) ->
             *(f"  {line}" for line in _thresholds(record, unicode=unicode)),
         ]
     return lines
+
+
+def stack_line(facts: Mapping[str, str]) -> str:
+    """What ran under test, in a line.
+
+    Args:
+        facts: As in ``RunRecord.stack``: all of a stack's, or the ``base_url`` alone.
+    """
+    if "stack" not in facts:
+        return f"against {facts['base_url']}"
+    image = f" ({facts['image']})" if "image" in facts else ""
+    postgres = f", Postgres {facts['postgres']}" if "postgres" in facts else ""
+    cores = f", {facts['cpu_count']} CPUs" if "cpu_count" in facts else ""
+    return f"on the {facts['stack']} stack: {facts['server']}{image}{postgres}{cores}"
 
 
 def failure_text(record: RunRecord, *, files: Sequence[Path] = ()) -> str:

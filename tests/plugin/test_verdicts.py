@@ -67,7 +67,15 @@ def test_a_pass_is_told_everywhere(pytester: pytest.Pytester, target: Target) ->
         ),
     )
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["*load tests*", "*storm*", "*response time p95*< 5 s*"])
+    result.stdout.fnmatch_lines(
+        [
+            "certload: stack auto, results in results",
+            "*load tests*",
+            f"against {target.base_url}",
+            "storm: passed",
+            "*response time p95*< 5 s*",
+        ]
+    )
     document = summary(pytester)
     assert document["state"] == "passed"
     assert (document["offered"], document["finished"]) == (20, 20)

@@ -262,6 +262,8 @@ class TestJunit:
 class TestTheTable:
     def test_wide(self) -> None:
         assert closing_table([RECORD], width=140, unicode=True) == [
+            "on the embedded stack: certctl reference server 0.1.0",
+            "",
             "storm: failed",
             "  constant_arrival_rate: offered 50/s, achieved 49.5/s for 2 s",
             "  100 due, 100 finished, 0 dropped, 0 unfinished; in flight up to 10, backlog up to 3",
@@ -275,6 +277,17 @@ class TestTheTable:
             "                                   service time   4 ms  8 ms  900 ms  20 ms  30 ms",
             "  ✓ response time p95 < 500 ms (9 ms)",
             "  ✗ new-nonce: error rate < 1 % (2 %)",
+        ]
+
+    def test_what_it_ran_on_is_said_once_and_when_it_changes(self) -> None:
+        facts = {"stack": "docker", "server": "s", "image": "i@1", "postgres": "15.1"}
+        other = replace(RECORD, stack=facts | {"cpu_count": "2"})
+        bare = replace(RECORD, stack={"base_url": "http://127.0.0.1:1"})
+        lines = closing_table([RECORD, RECORD, other, bare], width=140, unicode=True)
+        assert [line for line in lines if line.startswith(("on ", "against "))] == [
+            "on the embedded stack: certctl reference server 0.1.0",
+            "on the docker stack: s (i@1), Postgres 15.1, 2 CPUs",
+            "against http://127.0.0.1:1",
         ]
 
     def test_narrow_is_stacked(self) -> None:
