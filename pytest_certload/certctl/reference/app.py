@@ -132,23 +132,28 @@ class App:
         )
 
     async def _audited(self, actor: Actor, request: Request) -> Answer:
+        if request.path.startswith(_AUDIT_EXCLUDED):
+            return await self._answer(actor, request)
+        await self._audit.room()
         started = time.monotonic()
-        answer = await self._answer(actor, request)
-        if not request.path.startswith(_AUDIT_EXCLUDED):
-            body_hash = hashlib.sha256(request.body).hexdigest() if request.body else ""
-            self._audit.add(
-                actor.name,
-                f"api_{request.method.lower()}",
-                "api",
-                request.path,
-                {
-                    "method": request.method,
-                    "path": request.path,
-                    "body_hash": body_hash,
-                    "status": answer.status,
-                    "latency_ms": int((time.monotonic() - started) * 1000),
-                },
-            )
+        try:
+            answer = await self._answer(actor, request)
+        except BaseException:
+            self._audit.forgo()
+            raise
+        self._audit.add(
+            actor.name,
+            f"api_{request.method.lower()}",
+            "api",
+            request.path,
+            {
+                "method": request.method,
+                "path": request.path,
+                "body_hash": hashlib.sha256(request.body).hexdigest() if request.body else "",
+                "status": answer.status,
+                "latency_ms": int((time.monotonic() - started) * 1000),
+            },
+        )
         return answer
 
     async def _answer(self, actor: Actor, request: Request) -> Answer:

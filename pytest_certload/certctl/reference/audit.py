@@ -2,7 +2,8 @@
 
 The chain's head is one locked row, so rows are written one after the other however many
 connections do it. That is certctl's hidden ceiling, and the server keeps it: a row is one INSERT
-in a transaction of its own. Requests never wait for their rows.
+in a transaction of its own. No request waits for its own row; but when too many rows wait, requests
+wait for room, so that the log never falls behind without end and a lasting load is felt as it is.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import itertools
 import json
 import logging
 import time
-from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -20,17 +20,19 @@ from typing import Any
 
 import asyncpg
 
-__all__ = ["AuditLog"]
+__all__ = ["MOST_PENDING", "AuditLog"]
 
 _INSERT = (
     "INSERT INTO audit_events (id, actor, actor_type, action, resource_type, resource_id, details,"
     " timestamp, event_category) VALUES ($1, $2, 'User', $3, $4, $5, $6, $7, 'cert_lifecycle')"
 )
+#: Rows that may wait in one worker.
+MOST_PENDING = 1000
 _log = logging.getLogger(__name__)
 
 
 class AuditLog:
-    """Writes rows for one worker, in the order in which they come.
+    """Writes rows for one worker.
 
     Args:
         pool: Where connections come from.
@@ -41,15 +43,20 @@ class AuditLog:
     def __init__(self, pool: asyncpg.Pool[Any], *, worker: int, workers: int) -> None:
         self._pool = pool
         self._numbers = itertools.count(worker, workers)
-        self._rows: deque[tuple[object, ...]] = deque()
-        self._wake = asyncio.Event()
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self._room = asyncio.Semaphore(MOST_PENDING)
+        self._rows: asyncio.Queue[tuple[object, ...]] = asyncio.Queue()
 
-    @property
-    def pending(self) -> int:
-        """Rows that wait to be written."""
-        return len(self._rows)
+    async def room(self) -> None:
+        """Wait until there is room for one more row; ``add`` takes it, ``forgo`` gives it back."""
+        await self._room.acquire()
+
+    def forgo(self) -> None:
+        """Give back the room that was waited for: there will be no row."""
+        self._room.release()
+
+    def forgo(self) -> None:
+        """Give room back: there will be no row."""
+        self._room.release()
 
     def add(
         self,
@@ -59,10 +66,8 @@ class AuditLog:
         resource_id: str,
         details: Mapping[str, object],
     ) -> None:
-        """Have a row written soon."""
-        self._rows.append(self._row(actor, action, resource_type, resource_id, details))
-        self._empty.clear()
-        self._wake.set()
+        """Have a row written soon, into the room that was waited for."""
+        self._rows.put_nowait(self._row(actor, action, resource_type, resource_id, details))
 
     async def write(
         self,
@@ -80,25 +85,29 @@ class AuditLog:
     async def run(self) -> None:
         """Write rows until cancelled."""
         while True:
-            await self._wake.wait()
+            row = await self._rows.get()
             async with self._pool.acquire() as connection:
-                insert = await connection.prepare(_INSERT)
-                while self._rows:
-                    try:
-                        await insert.fetch(*self._rows[0])
-                    except asyncpg.PostgresError as error:
-                        if connection.is_closed():
-                            raise
-                        _log.error("audit row not written: %s", error)
-                    self._rows.popleft()
-            self._wake.clear()
-            self._empty.set()
+                await self._write_waiting(connection, row)
+
+    async def _write_waiting(self, connection: Any, row: tuple[object, ...]) -> None:
+        """Write a row and, on the same connection, those that wait behind it."""
+        while True:
+            # The request is answered already: nobody can be told but the log.
+            try:
+                await connection.execute(_INSERT, *row)
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                _log.error("audit row %s not written: %s", row[0], error)
+            self._room.release()
+            self._rows.task_done()
+            if self._rows.empty() or connection.is_closed():
+                return
+            row = self._rows.get_nowait()
 
     async def drain(self, seconds: float) -> int:
         """Wait until every row is written, ``seconds`` at most; returns how many are not."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._empty.wait(), seconds)
-        return self.pending
+            await asyncio.wait_for(self._rows.join(), seconds)
+        return self._rows.qsize()
 
     def _row(
         self,

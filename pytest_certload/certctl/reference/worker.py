@@ -9,7 +9,7 @@ import logging
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -77,29 +77,43 @@ async def serve(
         app = App(config, pool, audit, Acme(config, issuer), renewals)
         server = web.Server(
             app.handle,
+            request_factory=_reader(config),
             keepalive_timeout=_KEEP_ALIVE_SECONDS,
-            client_max_size=config.max_body,
             access_log=None,
         )
-        background = [asyncio.create_task(audit.run(), name="audit")]
+        writer = asyncio.create_task(audit.run(), name="audit")
+        endless = [asyncio.create_task(_accept(listener, server, tls), name="accept")]
         if worker == 0:
-            background.append(asyncio.create_task(sweep(pool, config.health_seconds), name="sweep"))
-        accepting = asyncio.create_task(_accept(listener, server, tls), name="accept")
+            endless.append(asyncio.create_task(sweep(pool, config.health_seconds), name="sweep"))
         waiting = asyncio.create_task(ended.wait(), name="wait")
         done, _ = await asyncio.wait(
-            [waiting, accepting, *background], return_when=asyncio.FIRST_COMPLETED
+            [waiting, writer, *endless], return_when=asyncio.FIRST_COMPLETED
         )
-        await _cancel(accepting, waiting)
+        await _cancel(waiting, *endless)
         loop.remove_reader(parent)
         server.pre_shutdown()
         await server.shutdown(_FINISH_SECONDS)
         unwritten = await audit.drain(_DRAIN_SECONDS)
         if unwritten:
             _log.warning("%d audit rows were not written in time", unwritten)
-        await _cancel(*background)
+        await _cancel(writer)
         for task in done - {waiting}:
             # Neither may end by itself: the server without it is not the one that was asked for.
             await task
+
+
+def _reader(config: Config) -> Callable[[Any, Any, Any, Any, Any], web.BaseRequest]:
+    """What makes requests: aiohttp's server does not hand its longest body on to them."""
+    loop = asyncio.get_running_loop()
+
+    def request(
+        message: Any, payload: Any, protocol: Any, writer: Any, task: Any
+    ) -> web.BaseRequest:
+        return web.BaseRequest(
+            message, payload, protocol, writer, task, loop, client_max_size=config.max_body
+        )
+
+    return request
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:
