@@ -54,10 +54,6 @@ class AuditLog:
         """Give back the room that was waited for: there will be no row."""
         self._room.release()
 
-    def forgo(self) -> None:
-        """Give room back: there will be no row."""
-        self._room.release()
-
     def add(
         self,
         actor: str,
