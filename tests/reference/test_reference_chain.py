@@ -113,7 +113,7 @@ def test_auth_check_lists_what_the_key_may_do(server: Server) -> None:
     administrator, reader = (server.get(CHECK, key=key) for key in (server.admin, server.reader))
     assert administrator.status == reader.status == 200
     everything = set(server.database.column("SELECT name FROM permissions"))
-    assert len(everything) == 78
+    assert len(everything) == 82
     assert set(PRODUCT.permissions(administrator.json())) == everything
     assert everything >= PRODUCT.required_permissions
     may_read = set(PRODUCT.permissions(reader.json()))

@@ -17,6 +17,7 @@ import asyncpg
 from pytest_certload.errors import ConfigurationError
 
 from .config import Config, read_config
+from .distributor import SIGNALS, distribute
 from .migrate import migrate
 from .worker import serve, tls_context
 
@@ -79,60 +80,40 @@ def _listen(config: Config, descriptor: int | None) -> socket.socket:
 
 
 def _run_workers(config: Config, listener: socket.socket, tls: ssl.SSLContext) -> int:
-    """Fork the workers and wait: when one ends by itself, all do.
+    """Fork the workers, hand them connections, and wait: when one ends by itself, all do.
 
-    They are forked, before this process has a loop or a thread, so that all accept from one
-    socket. Each holds the reading end of a pipe whose writing end only this process has: it reads
-    as ended when this process is gone, however it went.
+    They are forked before this process has a loop or a thread. Each has its end of a socket pair,
+    which reads as ended when the other process is gone, however it went.
     """
-    reading, writing = os.pipe()
-    workers: set[int] = set()
-    stopping = False
-
-    def stop(*_: object) -> None:
-        nonlocal stopping
-        stopping = True
-        for worker in workers:
-            os.kill(worker, signal.SIGTERM)
-
-    wanted = (signal.SIGTERM, signal.SIGINT)
+    channels: dict[int, socket.socket] = {}
     # A signal between two forks would miss those that are not born yet.
-    signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     for number in range(config.workers):
+        ours, theirs = socket.socketpair()
         child = os.fork()
         if child == 0:
-            os.close(writing)
-            return _work(config, listener, tls, number, reading)
-        workers.add(child)
-    os.close(reading)
-    listener.close()
-    for signum in wanted:
-        signal.signal(signum, stop)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, wanted)
-    failed = False
-    while workers:
-        ended, status = os.wait()
-        workers.discard(ended)
+            for held in (listener, ours, *channels.values()):
+                held.close()
+            return _work(config, theirs, tls, number)
+        theirs.close()
+        channels[child] = ours
+    with listener:
+        wanted = asyncio.run(distribute(listener, list(channels.values())))
+    for channel in channels.values():
+        channel.close()
+    failed = not wanted
+    for worker in channels:
+        _, status = os.waitpid(worker, 0)
         code = os.waitstatus_to_exitcode(status)
-        failed = failed or code != 0 or not stopping
-        if not stopping:
-            print(f"worker {ended} ended with {code}: all end", file=sys.stderr)
-            stop()
+        if code != 0:
+            print(f"worker {worker} ended with {code}", file=sys.stderr)
+            failed = True
     return 1 if failed else 0
 
 
-def _work(
-    config: Config, listener: socket.socket, tls: ssl.SSLContext, number: int, parent: int
-) -> int:
-    async def work() -> None:
-        serving = asyncio.create_task(serve(config, listener, tls, worker=number, parent=parent))
-        # The loop has the handlers as soon as this task has run once.
-        await asyncio.sleep(0)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
-        await serving
-
+def _work(config: Config, channel: socket.socket, tls: ssl.SSLContext, number: int) -> int:
     try:
-        asyncio.run(work())
+        asyncio.run(serve(config, channel, tls, worker=number))
     except Exception:
         logging.exception("worker %d failed", number)
         return 1

@@ -1,10 +1,9 @@
-"""How does one process of the server live? It accepts, answers, and writes its rows before it ends."""
+"""How does one process of the server live? It answers, and writes its rows before it ends."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import signal
 import socket
@@ -21,6 +20,7 @@ from .agents import sweep
 from .app import App
 from .audit import AuditLog
 from .config import Config
+from .distributor import SIGNALS
 from .renewal import Renewals
 
 __all__ = ["serve", "tls_context"]
@@ -30,8 +30,6 @@ _FINISH_SECONDS = 1.0
 _DRAIN_SECONDS = 3.0
 _HANDSHAKE_SECONDS = 10.0
 _KEEP_ALIVE_SECONDS = 60.0
-_BREATH_SECONDS = 0.1
-_NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _log = logging.getLogger(__name__)
 
 
@@ -49,27 +47,21 @@ def tls_context(config: Config) -> ssl.SSLContext:
 
 
 async def serve(
-    config: Config,
-    listener: socket.socket,
-    tls: ssl.SSLContext,
-    *,
-    worker: int,
-    parent: int,
+    config: Config, channel: socket.socket, tls: ssl.SSLContext, *, worker: int
 ) -> None:
-    """Serve until SIGTERM, SIGINT, or the end of the parent.
+    """Serve until SIGTERM, SIGINT, or the end of the distributor.
 
     Args:
         config: The configuration.
-        listener: A listening socket, shared with the other workers.
+        channel: Where connections come from; reads as ended when the distributor is gone.
         tls: For each connection.
         worker: Number of this worker, from 0.
-        parent: Descriptor that reads as ended when the parent does.
     """
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in SIGNALS:
         loop.add_signal_handler(number, ended.set)
-    loop.add_reader(parent, ended.set)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     async with _pool(config) as pool:
         audit = AuditLog(pool, worker=worker, workers=config.workers)
         issuer = await pool.fetchval("SELECT id FROM issuers WHERE enabled ORDER BY id LIMIT 1")
@@ -82,7 +74,7 @@ async def serve(
             access_log=None,
         )
         writer = asyncio.create_task(audit.run(), name="audit")
-        endless = [asyncio.create_task(_accept(listener, server, tls), name="accept")]
+        endless = [asyncio.create_task(_receive(channel, ended, server, tls), name="receive")]
         if worker == 0:
             endless.append(asyncio.create_task(sweep(pool, config.health_seconds), name="sweep"))
         waiting = asyncio.create_task(ended.wait(), name="wait")
@@ -90,7 +82,6 @@ async def serve(
             [waiting, writer, *endless], return_when=asyncio.FIRST_COMPLETED
         )
         await _cancel(waiting, *endless)
-        loop.remove_reader(parent)
         server.pre_shutdown()
         await server.shutdown(_FINISH_SECONDS)
         unwritten = await audit.drain(_DRAIN_SECONDS)
@@ -142,28 +133,30 @@ async def _pool(config: Config) -> AsyncIterator[asyncpg.Pool[Any]]:
         pool.terminate()
 
 
-async def _accept(listener: socket.socket, server: web.Server, tls: ssl.SSLContext) -> None:
-    # One connection a turn of the loop, not all that wait: so that each of the workers that share
-    # the socket gets its part of them.
+async def _receive(
+    channel: socket.socket, ended: asyncio.Event, server: web.Server, tls: ssl.SSLContext
+) -> None:
+    """Take connections until cancelled."""
     loop = asyncio.get_running_loop()
     handshakes: set[asyncio.Task[None]] = set()
-    listener.setblocking(False)
-    try:
-        while True:
-            try:
-                connection, _ = await loop.sock_accept(listener)
-            except ConnectionError:
-                continue
-            except OSError as error:
-                if error.errno not in _NO_DESCRIPTORS:
-                    raise
-                _log.error("no connection can be accepted: %s", error.strerror)
-                await asyncio.sleep(_BREATH_SECONDS)
-                continue
+    channel.setblocking(False)
+
+    def receive() -> None:
+        data, descriptors, _, _ = socket.recv_fds(channel, 1, 1)
+        for descriptor in descriptors:
+            connection = socket.socket(fileno=descriptor)
             task = asyncio.create_task(_connect(connection, server, tls))
             handshakes.add(task)
             task.add_done_callback(handshakes.discard)
+        if not data:
+            loop.remove_reader(channel)
+            ended.set()
+
+    loop.add_reader(channel, receive)
+    try:
+        await asyncio.Future()
     finally:
+        loop.remove_reader(channel)
         for task in handshakes:
             task.cancel()
 
