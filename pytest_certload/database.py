@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 MINIMUM_VERSION = 15
 CONNECT_SECONDS = 10.0
+START_SECONDS = 5.0
 SETTINGS = (
     "shared_buffers",
     "effective_cache_size",
@@ -306,12 +307,14 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     """
     runner = _Runner(coroutine)
     thread = threading.Thread(target=runner.run, name="certload-run-sync")
-    thread.start()
     try:
+        # An interruption may come in here too, with the coroutine at work already.
+        thread.start()
         thread.join()
     except BaseException:
         runner.cancel()
-        thread.join()
+        if thread.is_alive():
+            thread.join()
         raise
     return runner.result()
 
@@ -340,7 +343,8 @@ class _Runner(Generic[T]):
         self._values.append(await self._task)
 
     def cancel(self) -> None:
-        self._ready.wait()
+        # Without end only if the thread never came to life.
+        self._ready.wait(START_SECONDS)
         if self._loop is not None and self._task is not None:
             # A closed loop says that the coroutine came to its end meanwhile.
             with contextlib.suppress(RuntimeError):
