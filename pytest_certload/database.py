@@ -156,7 +156,8 @@ class Database:
     async def _explaining(self) -> AsyncIterator[None]:
         try:
             yield
-        except asyncpg.PostgresConnectionError as error:
+        except (asyncpg.PostgresConnectionError, asyncpg.InternalClientError) as error:
+            # The second when the end comes just as a statement is sent.
             raise self._lost(error) from error
         except asyncpg.PostgresError as error:
             if str(error.sqlstate).startswith("57P"):
@@ -310,12 +311,12 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     try:
         # An interruption may come in here too, with the coroutine at work already.
         thread.start()
-        thread.join()
+        runner.finished.wait()
     except BaseException:
         runner.cancel()
-        if thread.is_alive():
-            thread.join()
         raise
+    # Not to be waited with: a join that is interrupted takes the thread for ended (Python 3.11).
+    thread.join()
     return runner.result()
 
 
@@ -323,6 +324,7 @@ class _Runner(Generic[T]):
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self._coroutine = coroutine
         self._ready = threading.Event()
+        self.finished = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[T] | None = None
         self._values: list[T] = []
@@ -335,6 +337,7 @@ class _Runner(Generic[T]):
             self._error = error
         finally:
             self._ready.set()
+            self.finished.set()
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -343,12 +346,14 @@ class _Runner(Generic[T]):
         self._values.append(await self._task)
 
     def cancel(self) -> None:
-        # Without end only if the thread never came to life.
-        self._ready.wait(START_SECONDS)
+        # Not set in time only if the thread never came to life.
+        if not self._ready.wait(START_SECONDS):
+            return
         if self._loop is not None and self._task is not None:
             # A closed loop says that the coroutine came to its end meanwhile.
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._task.cancel)
+        self.finished.wait()
 
     def result(self) -> T:
         if self._error is not None:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -216,4 +215,3 @@ class TestRunSync:
         with default_interrupts(), pytest.raises(KeyboardInterrupt):
             run_sync(hang())
         assert steps == ["cleaned up"]
-        assert not [t for t in threading.enumerate() if t.name == "certload-run-sync"]
