@@ -139,16 +139,20 @@ class Server:
     def renew(self, body: bytes | str | Mapping[str, object]) -> Reply:
         return self.ask("POST", "/api/v1/certificates/bulk-renew", body=body)
 
-    def settled_audit(self, rows: int) -> None:
-        """Wait until the audit log has as many rows: they are written after the answers."""
-        eventually(
-            lambda: self.database.value("SELECT count(*) FROM audit_events"),
-            lambda count: bool(count >= rows),
+    def audited(self, path: str, rows: int = 1) -> list[Mapping[str, Any]]:
+        """The audit rows of a path, when they are there: they are written after the answers."""
+        return eventually(
+            lambda: self.database.rows(
+                "SELECT * FROM audit_events WHERE resource_id = $1 ORDER BY timestamp", path
+            ),
+            lambda found: len(found) >= rows,
         )
 
 
 class Bench:
     """Makes databases and runs the reference server on them."""
+
+    eventually = staticmethod(eventually)
 
     def __init__(self, workspace: Workspace, cluster: str, authority: CertificateAuthority) -> None:
         self.workspace = workspace
@@ -164,6 +168,13 @@ class Bench:
         self._cluster.execute(f"CREATE DATABASE {name}")
         base, _, parameters = self._cluster.dsn.partition("?")
         return Questions(dsn=f"{base.rpartition('/')[0]}/{name}?{parameters}")
+
+    def migrated(self) -> Questions:
+        """A new database with the server's schema."""
+        database = self.database()
+        with self.spawned("--migrate-only", database=database) as migration:
+            assert migration.wait(PATIENCE) == 0, migration.log()
+        return database
 
     def environment(
         self, database: Questions | None, extra: Mapping[str, str | None]
@@ -252,6 +263,8 @@ def bench() -> Iterator[Bench]:
 @pytest.fixture(scope="session")
 def server(bench: Bench) -> Iterator[Server]:
     """One server for all tests that change nothing of it but rows of their own."""
-    with bench.serving() as server:
-        server.database.execute((ROOT / "seed" / "00_base.sql").read_text("utf-8"))
+    database = bench.migrated()
+    # Before the server starts: it looks for its issuer then.
+    database.execute((ROOT / "seed" / "00_base.sql").read_text("utf-8"))
+    with bench.serving(database) as server:
         yield server
