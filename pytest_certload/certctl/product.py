@@ -9,6 +9,7 @@ and an empty dashboard directory (with a dashboard, /acme answers with its start
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,8 @@ def environment(setup: ServerSetup) -> dict[str, str]:
         "CERTCTL_CONFIG_ENCRYPTION_KEY": setup.secret,
         "CERTCTL_RATE_LIMIT_ENABLED": "false",
         "CERTCTL_LOG_LEVEL": "warn",
+        # In its image the reference server is source alone, which does not know its version.
+        "CERTLOAD_REFERENCE_VERSION": metadata.version("pytest-certload"),
         # Two minutes is certctl's default: a fleet that sends heartbeats must stay Online.
         "CERTCTL_SCHEDULER_AGENT_HEALTH_CHECK_INTERVAL": "2m",
         **dict.fromkeys(QUIET_INTERVALS, QUIET),

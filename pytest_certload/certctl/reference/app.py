@@ -11,7 +11,6 @@ import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from importlib import metadata
 from typing import Any
 
 import asyncpg
@@ -27,7 +26,7 @@ from .limiter import REFUSAL, Limiter
 from .renewal import Renewals
 from .web import JSON, Answer, Request, api_error, html_page, json_answer, text_answer
 
-__all__ = ["SERVER", "App", "version"]
+__all__ = ["SERVER", "App"]
 
 #: What the version endpoint says it is: never certctl itself.
 SERVER = "certctl-reference"
@@ -51,15 +50,6 @@ _log = logging.getLogger(__name__)
 Handler = Callable[[Any, Actor, Request], Awaitable[Answer]]
 
 
-def version() -> str:
-    """The version of the package that the server is part of."""
-    try:
-        return metadata.version("pytest-certload")
-    except metadata.PackageNotFoundError:
-        # In its image the source lies beside Python, not installed.
-        return "unpackaged"
-
-
 class App:
     """Answers requests, for one worker."""
 
@@ -76,7 +66,7 @@ class App:
         self._audit = audit
         self._acme = acme
         self._renewals = renewals
-        self._version = version()
+        self._version = config.version
         self._faults = config.faults
         self._refusal = _WRONG_SHAPE if "429-shape" in config.faults else REFUSAL
         # The two chains have a limiter each.

@@ -45,6 +45,7 @@ class AuditLog:
         self._numbers = itertools.count(worker, workers)
         self._room = asyncio.Semaphore(MOST_PENDING)
         self._rows: asyncio.Queue[tuple[object, ...]] = asyncio.Queue()
+        self._unwritten = 0
 
     async def room(self) -> None:
         """Wait until there is room for one more row; ``add`` takes it, ``forgo`` gives it back."""
@@ -63,6 +64,7 @@ class AuditLog:
         details: Mapping[str, object],
     ) -> None:
         """Have a row written soon, into the room that was waited for."""
+        self._unwritten += 1
         self._rows.put_nowait(self._row(actor, action, resource_type, resource_id, details))
 
     async def write(
@@ -93,6 +95,7 @@ class AuditLog:
                 await connection.execute(_INSERT, *row)
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                 _log.error("audit row %s not written: %s", row[0], error)
+            self._unwritten -= 1
             self._room.release()
             self._rows.task_done()
             if self._rows.empty() or connection.is_closed():
@@ -103,7 +106,7 @@ class AuditLog:
         """Wait until every row is written, ``seconds`` at most; returns how many are not."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._rows.join(), seconds)
-        return self._rows.qsize()
+        return self._unwritten
 
     def _row(
         self,

@@ -69,6 +69,7 @@ class Config:
             certctl's image.
         workers: Processes.
         faults: Names from ``FAULTS``.
+        version: What the version endpoint says.
     """
 
     host: str
@@ -86,6 +87,7 @@ class Config:
     acme_routed: bool
     workers: int
     faults: frozenset[str]
+    version: str
 
 
 def hash_key(key: str) -> str:
@@ -126,6 +128,7 @@ def read_config(environment: Mapping[str, str]) -> Config:
         # The limiter's bucket lives in one process, so with a limiter there is only one.
         workers=1 if limit else read.integer("CERTLOAD_REFERENCE_WORKERS", _cores()),
         faults=_faults(read.text("CERTLOAD_REFERENCE_FAULTS", "")),
+        version=read.text("CERTLOAD_REFERENCE_VERSION", "unknown"),
     )
 
 

@@ -96,7 +96,7 @@ class Renewals:
                     found = [row for row in found if row["id"] in wanted]
             else:
                 found = await _by_ids(connection, ids)
-        except asyncpg.PostgresError as error:
+        except (asyncpg.PostgresError, _Unreadable) as error:
             return api_error(500, f"Bulk renewal failed: {error}", request.id)
         result = await self._renew(connection, found)
         counts = {name: value for name, value in result.items() if name.startswith("total_")}
@@ -154,6 +154,14 @@ class Renewals:
         return job
 
 
+class _Unreadable(Exception):
+    """A row has NULL in a column that certctl reads into a value without one."""
+
+
+def _is_readable(row: Any) -> bool:
+    return row["environment"] is not None and row["expires_at"] is not None
+
+
 def _well_formed(document: dict[str, Any]) -> bool:
     """Whether Go could read it into its fields; null reads as empty."""
     ids = document.get("certificate_ids")
@@ -166,8 +174,8 @@ async def _by_ids(connection: Any, ids: Sequence[str]) -> list[Any]:
     found = []
     for certificate_id in ids:
         row = await connection.fetchrow(_SELECT, certificate_id)
-        # An id that nobody has is left out without a word.
-        if row is not None:
+        # An id that nobody has is left out without a word, and so is a row that cannot be read.
+        if row is not None and _is_readable(row):
             await connection.fetch(_MAPPINGS, certificate_id)
             found.append(row)
     return found
@@ -182,6 +190,9 @@ async def _by_criteria(connection: Any, criteria: dict[str, str]) -> list[Any]:
         f"ORDER BY created_at ASC LIMIT {PAGE} OFFSET 0",
         *values,
     )
+    for row in found:
+        if not _is_readable(row):
+            raise _Unreadable(f"{row['id']} has no environment or no expires_at")
     if found:
         await connection.fetch(_MAPPINGS_OF, [row["id"] for row in found])
     return list(found)

@@ -102,11 +102,14 @@ def ensure_image(
 
     def pull() -> None:
         try:
+            # To its end, also after an error, or its connection would stay open.
             for event in client.api.pull(name, stream=True, decode=True):
                 if "error" in event:
-                    raise DockerException(event["error"])
+                    errors.append(DockerException(event["error"]))
         except DOCKER_ERRORS as error:
             errors.append(error)
+            if isinstance(error, APIError) and error.response is not None:
+                error.response.close()
 
     # The client waits for a registry without any limit, so the limit is ours.
     thread = threading.Thread(target=pull, name=f"certload-pull {name}", daemon=True)

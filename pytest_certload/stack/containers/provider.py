@@ -148,7 +148,7 @@ def open_docker(
             announce(f"{server_name}: starting")
             container = _start(server, command=None, port=request.server_port)
             endpoint = Endpoint(
-                base_url=f"https://{LOOPBACK}:{_published(container, product.port)}",
+                base_url=f"https://{LOOPBACK}:{_published(container, product.port, server_name)}",
                 ca_path=authority.ca_path,
                 token=server.token,
             )
@@ -197,7 +197,7 @@ class _Postgres:
 
     @property
     def dsn(self) -> str:
-        port = _published(self.container, POSTGRES_PORT)
+        port = _published(self.container, POSTGRES_PORT, self.image)
         return f"postgresql://{USER}:{self.password}@{LOOPBACK}:{port}/{USER}?sslmode=disable"
 
 
@@ -395,11 +395,14 @@ def _explaining(what: str) -> Iterator[None]:
         raise StackError(f"{what} ({explain(error)}).") from error
 
 
-def _published(container: Container, port: int) -> int:
-    container.reload()
+def _published(container: Container, port: int, name: str) -> int:
+    # One that has ended publishes nothing any more.
+    _check_alive(container, name)
     bindings = container.ports.get(f"{port}/tcp")
     if not bindings:
-        raise StackError(f"The container publishes no port {port}. {_last_lines(container)}")
+        raise StackError(
+            f"The container of {name} publishes no port {port}. {_last_lines(container)}"
+        )
     return int(bindings[0]["HostPort"])
 
 

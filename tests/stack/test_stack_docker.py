@@ -1,0 +1,250 @@
+"""The Docker stack on a real daemon: it runs, says what it is, refuses clearly, and leaves nothing."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_certload.certctl.product import PRODUCT
+from pytest_certload.errors import StackError
+from pytest_certload.stack import Stack, StackRequest, choose_provider, open_stack
+
+REQUEST = StackRequest(
+    provider="docker", server_image="reference", postgres_image="certload-postgres:15"
+)
+BASE = "debian:bookworm-slim"
+STORM = """
+import pathlib
+import pytest
+
+
+@pytest.mark.scale
+async def test_storm(load, certload_stack):
+    async def ask(iteration):
+        async with iteration.client.get("/health") as response:
+            iteration.expect(response, 200)
+        if iteration.index == 20:
+            pathlib.Path("loaded").touch()
+
+    await load.constant_arrival_rate(ask, rate=50, duration="2m")
+"""
+
+
+def docker(*arguments: str, stdin: str | None = None) -> str:
+    return subprocess.run(
+        ["docker", *arguments], input=stdin, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def traces() -> list[str]:
+    return [
+        *docker("ps", "--all", "--no-trunc", "--format", "{{.ID}} {{.Image}}").split("\n"),
+        *docker("network", "ls", "--no-trunc", "--format", "{{.ID}} {{.Name}}").split("\n"),
+        *docker("volume", "ls", "--format", "{{.Name}}").split("\n"),
+    ]
+
+
+def eventually(question: Callable[[], object], *, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not question():
+        assert time.monotonic() < deadline, f"not so after {seconds:g} s"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def daemon() -> None:
+    try:
+        subprocess.run(["docker", "version"], capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("Docker daemon does not answer")
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TESTCONTAINERS_HOST_OVERRIDE", "127.0.0.1")
+    before = traces()
+    yield
+    eventually(lambda: traces() == before)
+
+
+def opened(request: StackRequest) -> Stack:
+    with open_stack(request, PRODUCT, announce=lambda _: None) as stack:
+        return stack
+
+
+class TestThatRuns:
+    def test_says_what_it_is_and_listens_on_loopback_alone(self) -> None:
+        said: list[str] = []
+        with open_stack(REQUEST, PRODUCT, announce=said.append) as stack:
+            assert (stack.provider, stack.is_reference) == ("docker", True)
+            assert "certload-reference" in str(stack.image)
+            assert "sha256:" in str(stack.image)
+            assert str(stack.postgres).startswith("15.")
+            assert stack.endpoint.base_url.startswith("https://127.0.0.1:")
+            assert [seed.rows_changed for seed in stack.seeds] == [204, 10_000, 5_000]
+            facts = json.dumps(stack.describe()) + repr(stack) + "".join(said)
+            assert str(stack.endpoint.token) not in facts
+            assert str(stack.dsn) not in facts
+            containers = docker("ps", "--quiet", "--filter", "label=certload.run").split()
+            assert len(containers) == 2, "the one that migrated is gone"
+            networks = set()
+            for container in json.loads(docker("inspect", *containers)):
+                networks |= set(container["NetworkSettings"]["Networks"])
+                bindings = [b for b in container["NetworkSettings"]["Ports"].values() if b]
+                assert bindings
+                assert {entry["HostIp"] for binding in bindings for entry in binding} == {
+                    "127.0.0.1"
+                }
+            assert len(networks) == 1
+            assert networks != {"bridge"}
+
+    def test_builds_its_image_once(self) -> None:
+        said: list[str] = []
+        opened(REQUEST)
+        with open_stack(REQUEST, PRODUCT, announce=said.append):
+            pass
+        assert not [line for line in said if "building" in line]
+
+    def test_auto_takes_docker_when_the_images_are_there(self) -> None:
+        assert choose_provider(replace(REQUEST, provider="auto"), PRODUCT) == (
+            "docker",
+            "a Docker daemon answers and its images are at hand",
+        )
+
+    def test_auto_does_without_when_an_image_is_not_to_be_had(self) -> None:
+        request = replace(REQUEST, provider="auto", server_image="certload-no-such-image:1")
+        provider, reason = choose_provider(request, PRODUCT)
+        assert provider == "embedded"
+        assert "certload-no-such-image:1" in reason
+
+
+class TestThatCannotRun:
+    def test_daemon_absent(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+        with pytest.raises(StackError, match=r"No Docker daemon answers .*; start one or set DOC"):
+            opened(REQUEST)
+        monkeypatch.delenv("DOCKER_HOST")
+
+    def test_daemon_not_permitted(self) -> None:
+        from pytest_certload.stack.containers.daemon import _unavailable
+
+        refused = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        wrapped = RuntimeError("Error while fetching server API version", refused)
+        assert str(_unavailable(wrapped)) == (
+            "The Docker daemon does not let this user in (permission denied on its socket); "
+            "add the user to the group docker, or choose --certload-stack embedded."
+        )
+
+    def test_image_unknown(self) -> None:
+        request = replace(REQUEST, server_image="certload-no-such-image:1")
+        with pytest.raises(
+            StackError, match=r"certload-no-such-image:1.*(?s:.*)--certload-server-image"
+        ):
+            opened(request)
+
+    def test_port_taken(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            with pytest.raises(StackError, match=rf"Port {port} .* is taken; .*server-port"):
+                opened(replace(REQUEST, server_port=port))
+
+    @pytest.fixture
+    def image(self) -> Iterator[Callable[[str], str]]:
+        made: list[str] = []
+
+        def make(program: str) -> str:
+            """An image whose program is a line of shell; ``$1`` is --migrate-only at first."""
+            name = f"certload-test-{len(made)}:{os.getpid()}"
+            entry = json.dumps(["/bin/sh", "-c", program, "server"])
+            docker("build", "--tag", name, "-", stdin=f"FROM {BASE}\nENTRYPOINT {entry}\n")
+            made.append(name)
+            return name
+
+        yield make
+        for name in made:
+            docker("image", "rm", "--force", name)
+
+    def test_server_that_cannot_migrate(self, image: Callable[[str], str]) -> None:
+        name = image("echo no such table >&2; exit 3")
+        with pytest.raises(
+            StackError, match=r"could not migrate the schema \(exit code 3\)(?s:.*)no such table"
+        ):
+            opened(replace(REQUEST, server_image=name))
+
+    def test_server_that_ends(self, image: Callable[[str], str], tmp_path: Path) -> None:
+        (tmp_path / "1.sql").write_text("SELECT 1;\n")
+        name = image('[ "$1" ] || { echo out of luck; exit 4; }')
+        with pytest.raises(StackError, match=r"ended with exit code 4 (?s:.*)out of luck"):
+            opened(replace(REQUEST, server_image=name, seed_dir=tmp_path))
+
+    def test_server_that_is_never_ready(self, image: Callable[[str], str], tmp_path: Path) -> None:
+        (tmp_path / "1.sql").write_text("SELECT 1;\n")
+        name = image('[ "$1" ] || { echo thinking; exec sleep 60; }')
+        request = replace(REQUEST, server_image=name, seed_dir=tmp_path, boot_timeout=3)
+        with pytest.raises(
+            StackError, match=r"not ready after 3 s(?s:.*)--certload-boot-timeout(?s:.*)thinking"
+        ):
+            opened(request)
+
+    def test_postgres_that_is_none(self, image: Callable[[str], str]) -> None:
+        name = image("echo I am no database; exit 5")
+        with pytest.raises(StackError, match=r"exit code 5(?s:.*)I am no database"):
+            opened(replace(REQUEST, postgres_image=name))
+
+
+class TestThatIsInterrupted:
+    @pytest.fixture
+    def session(self, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+        (tmp_path / "test_storm.py").write_text(STORM)
+        with (tmp_path / "log").open("w") as output:
+            process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "pytest", "-m", "scale", "--certload-stack=docker"),
+                    f"--certload-server-image={REQUEST.server_image}",
+                    f"--certload-postgres-image={REQUEST.postgres_image}",
+                ],
+                cwd=tmp_path,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+    @pytest.mark.parametrize("moment", ["migrating the schema", "starting\n"])
+    def test_during_start_up(
+        self, session: subprocess.Popen[str], tmp_path: Path, moment: str
+    ) -> None:
+        eventually(lambda: moment in (tmp_path / "log").read_text())
+        session.send_signal(signal.SIGINT)
+        assert session.wait(60) == pytest.ExitCode.INTERRUPTED
+
+    def test_during_load(self, session: subprocess.Popen[str], tmp_path: Path) -> None:
+        eventually((tmp_path / "loaded").exists)
+        session.send_signal(signal.SIGINT)
+        assert session.wait(60) == pytest.ExitCode.INTERRUPTED
+        document = json.loads((tmp_path / "results" / "summary-storm.json").read_text("utf-8"))
+        assert document["state"] == "interrupted"
+
+    def test_by_a_crash_of_the_test_process(
+        self, session: subprocess.Popen[str], tmp_path: Path
+    ) -> None:
+        eventually((tmp_path / "loaded").exists)
+        session.kill()
+        session.wait()
