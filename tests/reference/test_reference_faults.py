@@ -152,7 +152,7 @@ def test_a_fault_does_what_it_says(bench: Bench, fault: str) -> None:
         "CERTCTL_RATE_LIMIT_BURST": "2",
     }
     limited = limits if fault == "429-shape" else {}
-    with bench.serving(CERTLOAD_REFERENCE_FAULTS=fault, **limited) as server:
+    with bench.serving(None, CERTLOAD_REFERENCE_FAULTS=fault, **limited) as server:
         server.database.execute((ROOT / "seed" / "00_base.sql").read_text("utf-8") + ROWS)
         EFFECTS[fault](server)
 

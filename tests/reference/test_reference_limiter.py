@@ -85,6 +85,6 @@ def test_addresses_share_nothing(addresses: list[str], burst: int) -> None:
 def test_a_steady_rate_below_the_limit_is_never_refused() -> None:
     clock = Clock()
     limiter = Limiter(Limit(rate=50, burst=1), clock)
-    admitted = admissions(limiter, clock, [20] * 500, "a")
+    admitted = admissions(limiter, clock, [21] * 500, "a")
     assert len(admitted) == 500
     assert all(later > earlier for earlier, later in pairwise(admitted))

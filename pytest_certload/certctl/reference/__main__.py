@@ -43,13 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = read_config(os.environ)
         tls = tls_context(config)
-    except (ConfigurationError, ssl.SSLError) as error:
+    except ConfigurationError as error:
         return _fail(str(error), code=_WRONG_USE)
     except OSError as error:
         return _fail(f"CERTCTL_SERVER_TLS_*: {error}", code=_WRONG_USE)
     try:
         asyncio.run(_migrate(config))
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    # asyncpg raises ValueError for a port that is none.
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
         return _fail(f"CERTCTL_DATABASE_URL: {error}")
     if options.migrate_only:
         return 0

@@ -113,7 +113,7 @@ def read_config(environment: Mapping[str, str]) -> Config:
     acme = read.choice("CERTLOAD_REFERENCE_ACME", ("routed", "spa-fallback"))
     return Config(
         host=read.text("CERTCTL_SERVER_HOST", "127.0.0.1"),
-        port=read.integer("CERTCTL_SERVER_PORT", 8080),
+        port=read.integer("CERTCTL_SERVER_PORT", 8080, most=65535),
         certificate=read.required("CERTCTL_SERVER_TLS_CERT_PATH"),
         key=read.required("CERTCTL_SERVER_TLS_KEY_PATH"),
         database_url=read.required("CERTCTL_DATABASE_URL"),
@@ -145,10 +145,11 @@ class _Reader:
             raise ConfigurationError(f"{name} is not set; certctl does not start without it")
         return value
 
-    def integer(self, name: str, default: int) -> int:
+    def integer(self, name: str, default: int, *, most: int | None = None) -> int:
         text = self.text(name, str(default))
-        if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) == 0:
-            raise ConfigurationError(f"{name}={text}: write a whole number above zero")
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not 0 < int(text) <= (most or int(text)):
+            span = f"from 1 to {most}" if most else "above zero"
+            raise ConfigurationError(f"{name}={text}: write a whole number {span}")
         return int(text)
 
     def number(self, name: str, default: float) -> float:
@@ -158,7 +159,11 @@ class _Reader:
         return float(text)
 
     def seconds(self, name: str, default: str) -> float:
-        return parse_duration(self.text(name, default), name=name) / 1e9
+        text = self.text(name, default)
+        seconds = parse_duration(text, name=name).total_seconds
+        if seconds < 1:
+            raise ConfigurationError(f"{name}={text}: write 1s or more")
+        return seconds
 
     def flag(self, name: str, *, default: bool) -> bool:
         text = self._environment.get(name)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import docker
 import requests
 from docker.errors import APIError, DockerException
-from testcontainers.core.docker_client import DockerClient
+from testcontainers.core.docker_client import DockerClient, get_docker_host
 
 from pytest_certload.errors import StackError
 
@@ -22,6 +23,8 @@ __all__ = [
 ]
 
 LABEL = "certload.run"
+UNIX = "unix://"
+DEFAULT_HOST = "unix:///var/run/docker.sock"
 DOCKER_ERRORS = (DockerException, requests.exceptions.RequestException)
 # The daemon answers these when somebody else removes the same thing, or has done so.
 GONE = (404, 409)
@@ -50,6 +53,7 @@ def connect(timeout: float) -> Iterator[docker.DockerClient]:
         DaemonUnavailable: There is none, or it does not let us in.
     """
     try:
+        _knock(get_docker_host() or DEFAULT_HOST)
         # testcontainers knows DOCKER_HOST, contexts, its properties file and registry logins.
         client = DockerClient(timeout=timeout).client
     except (*DOCKER_ERRORS, OSError, ValueError) as error:
@@ -58,6 +62,17 @@ def connect(timeout: float) -> Iterator[docker.DockerClient]:
         yield client
     finally:
         client.close()
+
+
+def _knock(host: str) -> None:
+    """See whether somebody listens; docker's own client leaves its socket open when nobody does.
+
+    Raises:
+        OSError: Nobody does, or we may not ask.
+    """
+    if host.startswith(UNIX):
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(host.removeprefix(UNIX))
 
 
 def _unavailable(error: BaseException) -> DaemonUnavailable:
