@@ -6,6 +6,7 @@ import http.client
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 import pytest
@@ -65,10 +66,11 @@ def test_what_needs_no_key(server: Server, path: str, body: Mapping[str, object]
 def test_the_version_says_that_it_is_the_reference_server(server: Server) -> None:
     reply = server.get("/api/v1/version", key=None)
     assert reply.status == 200
-    assert reply.json()["server"] == "certctl-reference"
+    package = metadata.version("pytest-certload")
+    assert reply.json() == {"server": "certctl-reference", "version": package}
     identity = PRODUCT.identify(reply.json())
     assert identity.is_reference
-    assert identity.server.startswith("certctl reference server ")
+    assert identity.server == f"certctl reference server {package}"
     assert reply.headers["Server"] == "certctl-reference"
 
 

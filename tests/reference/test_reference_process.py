@@ -7,7 +7,6 @@ import re
 import signal
 import socket
 import ssl
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -301,7 +300,6 @@ def parent_of(pid: int) -> int | None:
     return None if state in "ZX" else int(parent)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: /proc")
 class TestWorkers:
     @pytest.fixture
     def pair(self, bench: Bench) -> Iterator[Server]:

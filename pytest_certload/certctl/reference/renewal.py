@@ -102,7 +102,7 @@ class Renewals:
         counts = {name: value for name, value in result.items() if name.startswith("total_")}
         details = {**criteria, **counts}
         if ids:
-            details["certificate_ids"] = ids
+            details["certificate_ids"] = ",".join(ids)
         await self._audit.write(
             connection, request.actor, "bulk_renewal_initiated", "certificate", "bulk", details
         )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
 
 import docker
 import requests
@@ -17,10 +19,13 @@ __all__ = [
     "DOCKER_ERRORS",
     "LABEL",
     "DaemonUnavailable",
+    "carry_out",
     "connect",
     "explain",
     "remove_all",
 ]
+
+T = TypeVar("T")
 
 LABEL = "certload.run"
 UNIX = "unix://"
@@ -109,6 +114,16 @@ def explain(error: BaseException) -> str:
         str(error.explanation) if isinstance(error, APIError) and error.explanation else str(error)
     )
     return " ".join(text.split())[:500]
+
+
+def carry_out(request: Callable[[], T]) -> T:
+    """Send a request that makes something, and see it through.
+
+    An interruption (Ctrl-C) is raised when the daemon has answered: it carries out also the
+    request of a sender that no longer listens, and what comes of that nobody would remove.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="certload-docker") as pool:
+        return pool.submit(request).result()
 
 
 def remove_all(client: docker.DockerClient, run: str) -> None:

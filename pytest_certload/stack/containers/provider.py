@@ -46,6 +46,7 @@ from .daemon import (
     DOCKER_ERRORS,
     LABEL,
     DaemonUnavailable,
+    carry_out,
     connect,
     explain,
     remove_all,
@@ -252,7 +253,7 @@ def _run(client: docker.DockerClient, workspace: Workspace) -> Iterator[_Run]:
     )
     try:
         with _explaining("The network of the stack cannot be made"):
-            client.networks.create(run.name, driver="bridge", labels=run.labels)
+            carry_out(lambda: client.networks.create(run.name, driver="bridge", labels=run.labels))
         yield run
     finally:
         remove_all(client, run.name)
@@ -360,7 +361,7 @@ def _start_container(
     )
     try:
         with _without_ryuk():
-            container.start()
+            carry_out(container.start)
     except APIError as error:
         text = explain(error)
         if "already allocated" in text or "already in use" in text:
