@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .engine.executors.constant_arrival_rate import ConstantArrivalRate
     from .engine.executors.constant_vus import ConstantVUs
+    from .engine.executors.poisson_arrival_rate import PoissonArrivalRate
+    from .engine.executors.ramping_arrival_rate import RampingArrivalRate
+    from .engine.executors.ramping_vus import RampingVUs
+    from .engine.executors.replayed_arrivals import ReplayedArrivals
+    from .engine.executors.shared_iterations import SharedIterations
     from .engine.scenario import Iteration, Scenario
+    from .engine.stages import Stage
     from .errors import (
         CertloadError,
         ConfigurationError,
@@ -29,10 +35,11 @@ if TYPE_CHECKING:
     from .session import Load
     from .units import Duration, Rate, minutes, ms, seconds, us
     from .verdict.measure import Measure
-    from .verdict.result import RunResult, StepResult
+    from .verdict.result import CombinedResult, RunResult, StepResult
 
 _HOMES = {
     "CertloadError": "errors",
+    "CombinedResult": "verdict.result",
     "ConfigurationError": "errors",
     "ConstantArrivalRate": "engine.executors.constant_arrival_rate",
     "ConstantVUs": "engine.executors.constant_vus",
@@ -43,8 +50,12 @@ _HOMES = {
     "Load": "session",
     "Measure": "verdict.measure",
     "Outcome": "samples",
+    "PoissonArrivalRate": "engine.executors.poisson_arrival_rate",
     "PreflightError": "errors",
+    "RampingArrivalRate": "engine.executors.ramping_arrival_rate",
+    "RampingVUs": "engine.executors.ramping_vus",
     "Rate": "units",
+    "ReplayedArrivals": "engine.executors.replayed_arrivals",
     "ReportError": "errors",
     "RunResult": "verdict.result",
     "Samples": "samples",
@@ -52,7 +63,9 @@ _HOMES = {
     "Scenario": "engine.scenario",
     "ScenarioError": "errors",
     "SeedError": "errors",
+    "SharedIterations": "engine.executors.shared_iterations",
     "StackError": "errors",
+    "Stage": "engine.stages",
     "StepResult": "verdict.result",
     "minutes": "units",
     "ms": "units",
@@ -62,6 +75,7 @@ _HOMES = {
 
 __all__ = [
     "CertloadError",
+    "CombinedResult",
     "ConfigurationError",
     "ConstantArrivalRate",
     "ConstantVUs",
@@ -72,8 +86,12 @@ __all__ = [
     "Load",
     "Measure",
     "Outcome",
+    "PoissonArrivalRate",
     "PreflightError",
+    "RampingArrivalRate",
+    "RampingVUs",
     "Rate",
+    "ReplayedArrivals",
     "ReportError",
     "RunResult",
     "Samples",
@@ -81,7 +99,9 @@ __all__ = [
     "Scenario",
     "ScenarioError",
     "SeedError",
+    "SharedIterations",
     "StackError",
+    "Stage",
     "StepResult",
     "minutes",
     "ms",

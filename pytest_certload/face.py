@@ -19,8 +19,8 @@ from pytest_certload.errors import CertloadError, ReportError, ScaleFailure
 from pytest_certload.options import Settings
 
 if TYPE_CHECKING:
+    from pytest_certload.bookkeeping import Bookkeeper
     from pytest_certload.engine.runner import Progress
-    from pytest_certload.session import Bookkeeper
     from pytest_certload.stack import Stack
 
 __all__ = ["FACE", "Face"]
@@ -52,10 +52,10 @@ class Face:
     def bookkeeper(self) -> Bookkeeper:
         """The session's runs; made when the first load test asks."""
         if self._bookkeeper is None:
-            from pytest_certload.session import Bookkeeper
+            from pytest_certload.bookkeeping import Bookkeeper
 
             live = self.live if self._watched() else None
-            self._bookkeeper = Bookkeeper(settings=self.settings, live=live)
+            self._bookkeeper = Bookkeeper(settings=self.settings, announce=self.announce, live=live)
         return self._bookkeeper
 
     # Selection.
@@ -186,7 +186,7 @@ class Face:
             offered_rate=progress.offered / elapsed,
             achieved_rate=progress.started / elapsed,
             in_flight=progress.in_flight,
-            backlog=progress.offered - progress.started,
+            backlog=progress.backlog,
             errors=progress.errors,
             p95=p95,
         )
@@ -238,7 +238,7 @@ class Face:
         for run in self._bookkeeper.of_test(item.nodeid):
             if run.result is not None:
                 text = failure_text(run.record(), files=_relative(run.files))
-                add_section(report, f"certload {run.scenario.name}", text)
+                add_section(report, f"certload {run.name}", text)
 
     def explain_comparison(self, op: str, left: object, right: object) -> list[str] | None:
         """The lines of a failed ``assert`` on a figure; None when it is about something else."""
@@ -259,6 +259,8 @@ class Face:
             f"offered {result.offered_rate}, achieved {result.achieved_rate}, "
             f"{result.count} iterations, {result.errors} errors"
         )
+        if run.validity is not None and run.validity.state == "suspect":
+            lines += [f"the generator was disturbed: {reason}" for reason in run.validity.reasons]
         return lines
 
     # At the end.

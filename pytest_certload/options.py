@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OPTIONS", "Option", "Settings", "add_options", "read_settings"]
 
+TRANSPORTS = ("aiohttp", "fast")
 STACKS = ("auto", "docker", "embedded", "external")
 
 
@@ -71,6 +72,14 @@ def _path(value: str, base: Path) -> Path:
 def _stack(value: str, base: Path) -> str:
     if value not in STACKS:
         raise ConfigurationError(f"{value!r} is not a stack; choose one of {', '.join(STACKS)}")
+    return value
+
+
+def _transport(value: str, base: Path) -> str:
+    if value not in TRANSPORTS:
+        raise ConfigurationError(
+            f"{value!r} is not a transport; choose one of {', '.join(TRANSPORTS)}"
+        )
     return value
 
 
@@ -146,6 +155,8 @@ OPTIONS: tuple[Option, ...] = (
            help="arrival rate instead of the one in the test, such as 167/s or 100/min"),
     Option(name="vus", metavar="N", parse=_vus,
            help="number of VUs instead of the one in the test"),
+    Option(name="transport", metavar="NAME", parse=_transport, default="aiohttp",
+           help="what speaks HTTP: aiohttp, or fast for more load from a core (default: aiohttp)"),
     Option(name="results", metavar="DIR", parse=_path, default="results",
            help="folder for the summaries of each scenario (default: results)"),
     Option(name="seed", metavar="DIR", parse=_path,
@@ -186,6 +197,7 @@ class Settings:
     duration: Duration | None
     rate: Rate | None
     vus: int | None
+    transport: str
     results: Path
     seed: Path | None
     base_url: str | None

@@ -1,4 +1,4 @@
-"""How does a test make load? ``Load``, the object behind the ``load`` fixture, and the bookkeeping.
+"""How does a test make load? ``Load``, the object behind the ``load`` fixture.
 
 Nothing in here knows pytest: node ids and settings come in as plain data.
 """
@@ -6,188 +6,40 @@ Nothing in here knows pytest: node ids and settings come in as plain data.
 from __future__ import annotations
 
 import asyncio
-import os
-import platform
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Any, Unpack, overload
 
+from pytest_certload.bookkeeping import Bookkeeper, Run
+from pytest_certload.clients import open_client
+from pytest_certload.clients.http import classify
+from pytest_certload.engine.arrivals import WhenFull
 from pytest_certload.engine.clock import SystemClock
+from pytest_certload.engine.collector import QuietCollector
+from pytest_certload.engine.executors import Executor
 from pytest_certload.engine.executors.constant_arrival_rate import ConstantArrivalRate
 from pytest_certload.engine.executors.constant_vus import ConstantVUs
-from pytest_certload.engine.runner import Progress, ScenarioRun, WorkerReport
+from pytest_certload.engine.runner import Progress, ScenarioRun, execute_together
 from pytest_certload.engine.scenario import (
     IterationFunction,
     Scenario,
     check_iteration_function,
-    observe_response,
+    current_iteration,
 )
+from pytest_certload.engine.watchdog import SelfReport, Watchdog
 from pytest_certload.errors import ConfigurationError, InvalidRun, ScenarioError
+from pytest_certload.limits import check_descriptors, check_memory
 from pytest_certload.options import Settings
-from pytest_certload.report.record import ErrorRecord, RunRecord, ThresholdRecord
-from pytest_certload.report.summary_files import write_summary
+from pytest_certload.run_options import CheckedOptions, RunOptions
 from pytest_certload.samples import Outcome
 from pytest_certload.stack import Endpoint, check_host
 from pytest_certload.stats.live import LiveWindow
-from pytest_certload.stats.summary import LatencySummary, summarize_latency
-from pytest_certload.units import parse_duration
-from pytest_certload.verdict.measure import Measure
-from pytest_certload.verdict.result import RunResult
+from pytest_certload.verdict.diagnosis import diagnose
+from pytest_certload.verdict.result import CombinedResult, RunResult
 
-if TYPE_CHECKING:
-    from pytest_certload.engine.executors import Executor
-
-__all__ = ["Bookkeeper", "Load", "Run"]
-
-#: Judging one of these is what makes errors part of the verdict.
-_ERROR_METRICS = frozenset({"errors", "error rate", "ok"})
-
-
-@dataclass(kw_only=True)
-class Run:
-    """The bookkeeping of one load: what was asked, what came of it, and where the files lie."""
-
-    nodeid: str
-    scenario: Scenario
-    reduced: tuple[str, ...]
-    stack: Mapping[str, str]
-    result: RunResult | None = None
-    state: str = "running"
-    failure: str | None = None
-    files: tuple[Path, ...] = ()
-
-    def record(self) -> RunRecord:
-        """The document that every report is written from."""
-        result = self.result
-        assert result is not None, "a run has a record once it has ended"
-        report = result.report
-        return RunRecord(
-            nodeid=self.nodeid,
-            scenario=self.scenario.name,
-            executor=self.scenario.executor.kind,
-            parameters=dict(self.scenario.executor.parameters),
-            state=self.state,
-            reduced=self.reduced,
-            started_at=report.started_at.isoformat(timespec="milliseconds"),
-            duration_seconds=report.duration.total_seconds,
-            drain_seconds=report.drain.total_seconds,
-            offered=report.offered,
-            started=report.started,
-            finished=report.finished,
-            dropped=report.dropped,
-            unfinished=report.unfinished,
-            offered_rate=float(result.offered_rate),
-            achieved_rate=float(result.achieved_rate),
-            backlog_peak=report.backlog_peak,
-            in_flight_peak=report.in_flight_peak,
-            lateness=_lateness(report),
-            iterations=result.summary,
-            steps=tuple(step.summary for step in result.steps.values()),
-            thresholds=tuple(
-                ThresholdRecord(
-                    metric=j.metric,
-                    step=j.step,
-                    condition=j.condition,
-                    actual=j.actual,
-                    passed=j.passed,
-                )
-                for j in dict.fromkeys(result.judgements)
-            ),
-            errors=tuple(
-                ErrorRecord(
-                    step=e.step,
-                    outcome=e.outcome.label,
-                    message=e.message,
-                    count=e.count,
-                    traceback=e.traceback,
-                )
-                for e in report.errors
-            ),
-            failure=self.failure,
-            stack=dict(self.stack),
-            environment=_environment(),
-        )
-
-
-def _lateness(report: WorkerReport) -> LatencySummary:
-    rows = report.samples.iterations
-    return summarize_latency(rows.lateness[rows.outcome != Outcome.DROPPED])
-
-
-def _environment() -> dict[str, str]:
-    return {
-        "pytest_certload": version("pytest-certload"),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpu_count": str(os.cpu_count() or 0),
-    }
-
-
-@dataclass(kw_only=True)
-class Bookkeeper:
-    """Every run of the session, and the names that are taken.
-
-    Attributes:
-        settings: The options.
-        live: Shows where a run stands, once a second: scenario, progress, and p95 of the latest
-            iterations in nanoseconds; None when nobody watches.
-    """
-
-    settings: Settings
-    live: Callable[[str, Progress, int | None], None] | None = None
-    runs: list[Run] = field(default_factory=list)
-    _names: set[str] = field(default_factory=set)
-
-    def unique_name(self, wanted: str) -> str:
-        """The name, with a number when it is taken: two runs never share a summary file."""
-        name, number = wanted, 2
-        while name in self._names:
-            name, number = f"{wanted}-{number}", number + 1
-        self._names.add(name)
-        return name
-
-    def of_test(self, nodeid: str) -> list[Run]:
-        """The runs of one test."""
-        return [run for run in self.runs if run.nodeid == nodeid]
-
-    def run_of(self, measure: Measure) -> Run | None:
-        """The run that a figure comes from."""
-        for run in self.runs:
-            if run.result is not None and measure.belongs_to(run.result.judgements):
-                return run
-        return None
-
-    def save(self, run: Run) -> None:
-        """Write the run's summary files.
-
-        Raises:
-            ReportError: They cannot be written.
-        """
-        run.files = write_summary(run.record(), self.settings.results)
-
-    def unproven(self, nodeid: str, *, had_load: bool) -> str | None:
-        """Why a test that raised nothing is not a pass after all; None when it is one."""
-        runs = self.of_test(nodeid)
-        if had_load and not runs:
-            return (
-                "the test asked for `load` and made none, so it proves nothing: "
-                "is an `await` missing before load.…(…)?"
-            )
-        for run in runs:
-            if run.result is None:
-                return f"the load of scenario {run.scenario.name} never ended"
-            errors = run.result.summary.errors
-            judged = any(j.metric in _ERROR_METRICS for j in run.result.judgements)
-            if errors and not judged:
-                return (
-                    f"{errors:,} of {run.result.summary.count:,} iterations of scenario "
-                    f"{run.scenario.name} failed and the test does not judge it: "
-                    "add `assert result.error_rate < …`"
-                )
-        return None
+__all__ = ["Load"]
 
 
 class Load:
@@ -219,11 +71,9 @@ class Load:
 
     def planned_iterations(self, *, rate: object, duration: object) -> int:
         """How many iterations a constant rate makes due, once the options have scaled it."""
-        executor, _ = _scale(
-            ConstantArrivalRate(rate=rate, duration=duration), self._bookkeeper.settings
-        )
-        assert isinstance(executor, ConstantArrivalRate)
-        return executor.iterations
+        executor = ConstantArrivalRate(rate=rate, duration=duration)
+        settings = self._bookkeeper.settings
+        return executor.replaced(duration=settings.duration, rate=settings.rate).iterations
 
     async def constant_arrival_rate(
         self,
@@ -232,9 +82,10 @@ class Load:
         rate: object,
         duration: object,
         max_in_flight: int = 100,
+        when_full: WhenFull = "queue",
         warm_up: object = 0,
         name: str | None = None,
-        **options: Any,
+        **options: Unpack[RunOptions],
     ) -> RunResult:
         """Offer iterations at a constant rate, whether or not earlier ones are answered.
 
@@ -244,18 +95,23 @@ class Load:
             duration: ``"5m"``, ``300`` (seconds), ``minutes(5)``.
             max_in_flight: Most iterations at once; later ones wait, and their response time
                 counts from their due time.
+            when_full: ``queue`` lets arrivals wait that find no slot, ``drop`` drops them.
             warm_up: Load before the measured window, left out of the results.
             name: Name in reports; default: the test's.
             **options: As for ``run``.
 
         Raises:
             ConfigurationError: An argument that cannot be used.
-            InvalidRun: Not all of the load could be offered.
+            InvalidRun: Not all of the load could be offered, or the generator was the limit.
             ScenarioError: The scenario's own code raised.
         """
         __tracebackhide__ = True
         executor = ConstantArrivalRate(
-            rate=rate, duration=duration, max_in_flight=max_in_flight, warm_up=warm_up
+            rate=rate,
+            duration=duration,
+            max_in_flight=max_in_flight,
+            when_full=when_full,
+            warm_up=warm_up,
         )
         return await self._run(iteration, executor, name, options)
 
@@ -265,9 +121,11 @@ class Load:
         *,
         vus: int,
         duration: object,
+        pacing: object = 0,
+        think_time: object = 0,
         warm_up: object = 0,
         name: str | None = None,
-        **options: Any,
+        **options: Unpack[RunOptions],
     ) -> RunResult:
         """Keep a number of VUs busy, each running iterations one after the other.
 
@@ -275,16 +133,21 @@ class Load:
             iteration: ``async def f(iteration)``.
             vus: How many.
             duration: As for ``constant_arrival_rate``.
+            pacing: Least time from the begin of an iteration to the begin of the VU's next one.
+            think_time: Pause of a VU after each iteration; both may be ranges, ``("1s", "3s")``.
             warm_up: As for ``constant_arrival_rate``.
             name: Name in reports; default: the test's.
             **options: As for ``run``.
 
         Raises:
             ConfigurationError: An argument that cannot be used.
+            InvalidRun: The generator was the limit.
             ScenarioError: The scenario's own code raised.
         """
         __tracebackhide__ = True
-        executor = ConstantVUs(vus=vus, duration=duration, warm_up=warm_up)
+        executor = ConstantVUs(
+            vus=vus, duration=duration, pacing=pacing, think_time=think_time, warm_up=warm_up
+        )
         return await self._run(iteration, executor, name, options)
 
     async def _run(
@@ -292,105 +155,128 @@ class Load:
         iteration: IterationFunction,
         executor: Executor,
         name: str | None,
-        options: dict[str, Any],
+        options: RunOptions,
     ) -> RunResult:
         __tracebackhide__ = True
         check_iteration_function(iteration)
         scenario = Scenario(name=name or self._name, executor=executor, iteration=iteration)
         return await self.run(scenario, **options)
 
+    @overload
+    async def run(self, scenario: Scenario, /, **options: Unpack[RunOptions]) -> RunResult: ...
+
+    @overload
     async def run(
-        self,
-        scenario: Scenario,
-        *,
-        base_url: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: object = "30s",
-        grace: object = "30s",
-        seed: int = 0,
-    ) -> RunResult:
-        """Run a scenario and return its figures.
+        self, first: Scenario, second: Scenario, /, *more: Scenario, **options: Unpack[RunOptions]
+    ) -> CombinedResult: ...
+
+    async def run(self, *scenarios: Scenario, **options: Unpack[RunOptions]) -> RunResult:
+        """Run a scenario, or several at once, and return the figures.
+
+        Several scenarios begin together, each after its own ``Scenario.start``; the result holds the
+        figures of all together, and ``result["browse"]`` those of one.
 
         Args:
-            scenario: What to do and when.
-            base_url: The server; default: the marker's, the stack's, or ``--certload-base-url``.
-            headers: Sent with every request, beside the stack's token.
-            timeout: Total time a request may take.
-            grace: How long iterations may go on after the window has ended.
-            seed: Seeds ``iteration.rng``.
+            *scenarios: What to do and when.
+            **options: See ``RunOptions``.
 
         Raises:
             ConfigurationError: An argument or option that cannot be used, or no running asyncio loop.
-            InvalidRun: Not all of the load could be offered.
+            InvalidRun: Not all of the load could be offered, or the generator was the limit.
             ScenarioError: The scenario's own code raised.
             ReportError: The summary cannot be written.
         """
         __tracebackhide__ = True
         _check_loop()
-        if not re.fullmatch(r"[A-Za-z0-9_.-]+", scenario.name):
-            raise ConfigurationError(
-                f"name: {scenario.name!r} is no scenario name; use letters, digits, - and _"
-            )
-        request_timeout = parse_duration(timeout, name="timeout")
-        grace_period = parse_duration(grace, name="grace")
-        endpoint = self._where(base_url)
-        settings = self._bookkeeper.settings
-        executor, reduced = _scale(scenario.executor, settings)
-        scenario = replace(
-            scenario, name=self._bookkeeper.unique_name(scenario.name), executor=executor
-        )
+        _check_scenarios(scenarios)
+        checked = CheckedOptions(**options)
+        endpoint = self._where(checked.base_url)
+        transport = checked.transport or self._bookkeeper.settings.transport
+        stack = {**self._stack, "base_url": endpoint.base_url, "transport": transport}
+        if checked.connections != "keep-alive":
+            stack["connections"] = checked.connections
+        scaled = [self._scaled(scenario) for scenario in scenarios]
+        check_descriptors(sum(scenario.executor.slots for scenario, _ in scaled))
+        check_memory({s.name: s.executor.planned for s, _ in scaled}, self._bookkeeper.announce)
 
-        from pytest_certload.clients.http import classify, http_client
+        clock = SystemClock()
+        runs: list[tuple[Run, ScenarioRun]] = []
+        async with AsyncExitStack() as clients:
+            for scenario, reduced in scaled:
+                opened = _clients(endpoint, transport, checked, slots=scenario.executor.slots)
+                for client in opened:
+                    await clients.enter_async_context(client)
+                window = LiveWindow()
+                live = self._bookkeeper.live
+                engine = ScenarioRun(
+                    scenario,
+                    clients=opened,
+                    clock=clock,
+                    classify=classify,
+                    grace=checked.grace_period,
+                    seed=checked.seed,
+                    on_progress=None if live is None else _shower(live, scenario.name, window),
+                    on_finish=None if live is None else window.note,
+                )
+                run = self._open(scenario.name, scenario.executor, reduced, stack)
+                runs.append((run, engine))
+            try:
+                generator = await _watched([engine for _, engine in runs], clock)
+            except asyncio.CancelledError:
+                for run, engine in runs:
+                    run.state = "interrupted"
+                    run.failure = "interrupted before the load was over: the figures are partial"
+                    run.result = RunResult(engine.report())
+                    self._bookkeeper.save(run)
+                raise
+        for run, engine in runs:
+            run.result = RunResult(replace(engine.report(), generator=generator))
+        if len(runs) > 1:
+            unique = self._bookkeeper.unique_name(self._name)
+            notes = dict.fromkeys(note for run, _ in runs for note in run.reduced)
+            together = self._open(unique, None, tuple(notes), stack)
+            results = {run.name: run.result for run, _ in runs if run.result is not None}
+            together.result = CombinedResult(results, name=together.name)
+            self._judge([together, *(run for run, _ in runs)], checked.allow_dropped)
+            return together.result
+        self._judge([runs[0][0]], checked.allow_dropped)
+        result = runs[0][0].result
+        assert result is not None
+        return result
 
-        all_headers = {**_authorisation(endpoint), **(headers or {})}
-        client = http_client(
-            base_url=endpoint.base_url,
-            connections=executor.slots,
-            timeout=request_timeout,
-            ca_path=endpoint.ca_path,
-            headers=all_headers,
-            observe=observe_response,
-        )
-        window = LiveWindow()
-        live = self._bookkeeper.live
-
-        def show(progress: Progress) -> None:
-            assert live is not None
-            live(scenario.name, progress, window.p95())
-
-        def note(_: int, response_time: int, outcome: Outcome) -> None:
-            window.add(response_time, ok=outcome is Outcome.OK)
-
+    def _open(
+        self,
+        name: str,
+        executor: Executor | None,
+        reduced: tuple[str, ...],
+        stack: Mapping[str, str],
+    ) -> Run:
         run = Run(
             nodeid=self._nodeid,
-            scenario=scenario,
+            name=name,
+            executor="combined" if executor is None else executor.kind,
+            parameters={} if executor is None else dict(executor.parameters),
             reduced=reduced,
-            stack={**self._stack, "base_url": endpoint.base_url},
+            stack=stack,
         )
         self._bookkeeper.runs.append(run)
-        engine = ScenarioRun(
-            scenario,
-            client=client,
-            clock=SystemClock(),
-            classify=classify,
-            grace=grace_period,
-            seed=seed,
-            on_progress=show if live else None,
-            on_finish=note if live else None,
-        )
-        try:
-            async with client:
-                await engine.execute()
-        except asyncio.CancelledError:
-            run.state = "interrupted"
-            run.failure = "interrupted before the load was over: the figures are partial"
-            run.result = RunResult(engine.report())
+        return run
+
+    def _scaled(self, scenario: Scenario) -> tuple[Scenario, tuple[str, ...]]:
+        """The scenario with the command line's values and a name of its own; what that changed."""
+        executor, notes = _scale(scenario.executor, self._bookkeeper.settings)
+        unique = self._bookkeeper.unique_name(scenario.name)
+        return replace(scenario, name=unique, executor=executor), notes
+
+    def _judge(self, runs: Sequence[Run], allow_dropped: float) -> None:
+        """Write what the runs came to, and refuse one that proves nothing, whatever the test asserts."""
+        __tracebackhide__ = True
+        for run in runs:
+            assert run.result is not None
+            run.validity = diagnose(run.result.report, allow_dropped=allow_dropped)
             self._bookkeeper.save(run)
-            raise
-        run.result = RunResult(engine.report())
-        self._bookkeeper.save(run)
-        _judge_run(run.result)
-        return run.result
+        for run in runs:
+            _judge_run(run)
 
     def _where(self, base_url: str | None) -> Endpoint:
         settings = self._bookkeeper.settings
@@ -425,44 +311,82 @@ def _authorisation(endpoint: Endpoint) -> dict[str, str]:
     return {"Authorization": f"Bearer {endpoint.token}"} if endpoint.token else {}
 
 
+def _check_scenarios(scenarios: Sequence[Scenario]) -> None:
+    if not scenarios:
+        raise ConfigurationError("load.run() needs a scenario: load.run(Scenario(…))")
+    names = [scenario.name for scenario in scenarios]
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
+            raise ConfigurationError(
+                f"name: {name!r} is no scenario name; use letters, digits, - and _"
+            )
+        if names.count(name) > 1:
+            raise ConfigurationError(
+                f"name: {name!r} is the name of {names.count(name)} scenarios of one run; "
+                "give each its own"
+            )
+
+
 def _scale(executor: Executor, settings: Settings) -> tuple[Executor, tuple[str, ...]]:
     """The executor with the command line's values, and what that changed."""
-    notes = []
     changes: dict[str, Any] = {}
     for name in ("duration", "rate", "vus"):
-        wanted = getattr(settings, name)
-        present = getattr(executor, name, None)
-        if wanted is None or present is None or wanted == present:
-            continue
-        changes[name] = wanted
-        notes.append(f"{name} {wanted} instead of {present}")
-    if not changes:
-        return executor, ()
-    if isinstance(executor, ConstantArrivalRate):
-        executor = ConstantArrivalRate(
-            rate=changes.get("rate", executor.rate),
-            duration=changes.get("duration", executor.duration),
-            max_in_flight=executor.max_in_flight,
-            warm_up=executor.warm_up,
-        )
-    elif isinstance(executor, ConstantVUs):
-        executor = ConstantVUs(
-            vus=changes.get("vus", executor.vus),
-            duration=changes.get("duration", executor.duration),
-            warm_up=executor.warm_up,
-        )
-    return executor, tuple(notes)
+        wanted, present = getattr(settings, name), getattr(executor, name, None)
+        if wanted is not None and present is not None and wanted != present:
+            changes[name] = wanted
+    notes = (f"{name} {new} instead of {getattr(executor, name)}" for name, new in changes.items())
+    return (executor.replaced(**changes) if changes else executor), tuple(notes)
 
 
-def _judge_run(result: RunResult) -> None:
+def _clients(
+    endpoint: Endpoint, transport: str, options: CheckedOptions, *, slots: int
+) -> list[Any]:
+    """The clients of one scenario: one for all of its slots, or one for each."""
+    many = slots if options.connections == "per-vu" else 1
+    return [
+        open_client(
+            transport,
+            base_url=endpoint.base_url,
+            connections=slots // many,
+            timeout=options.request_timeout,
+            ca_path=endpoint.ca_path,
+            headers={**_authorisation(endpoint), **(options.headers or {})},
+            observer=current_iteration,
+            fresh=options.connections == "fresh",
+        )
+        for _ in range(many)
+    ]
+
+
+def _shower(
+    live: Callable[[str, Progress, int | None], None], name: str, window: LiveWindow
+) -> Callable[[Progress], None]:
+    return lambda progress: live(name, progress, window.p95())
+
+
+async def _watched(engines: Sequence[ScenarioRun], clock: SystemClock) -> SelfReport:
+    """Run scenarios with a collector that keeps quiet and a watchdog beside them."""
+    with QuietCollector() as collector:
+        watchdog = Watchdog(clock, collector)
+        watchdog.start()
+        try:
+            await execute_together(engines)
+        finally:
+            own = watchdog.stop()
+    return own
+
+
+def _judge_run(run: Run) -> None:
     """Refuse a run that proves nothing, whatever the test would assert.
 
     Raises:
         ScenarioError: The scenario's own code raised.
-        InvalidRun: Not all of the load was offered.
+        InvalidRun: Not all of the load was offered, or the generator was the limit.
     """
     __tracebackhide__ = True
-    report = result.report
+    assert run.result is not None
+    assert run.validity is not None
+    report = run.result.report
     raised = [e for e in report.errors if e.outcome is Outcome.EXCEPTION]
     if raised:
         total = sum(e.count for e in raised)
@@ -472,9 +396,5 @@ def _judge_run(result: RunResult) -> None:
             f"the scenario's own code raised {total:,} times{ended}; first: {raised[0].message}\n"
             f"{first}"
         )
-    if report.dropped:
-        raise InvalidRun(
-            f"the offered load was not offered: {report.dropped:,} of {report.offered:,} iterations "
-            f"never started, as {report.in_flight_peak:,} were in flight (max_in_flight) and the "
-            "backlog was not worked off within the grace period; offer less, or allow more in flight"
-        )
+    if run.validity.state == "invalid":
+        raise InvalidRun("; ".join(run.validity.reasons))

@@ -11,7 +11,7 @@ import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from pytest_certload.engine.clock import Timer
+from pytest_certload.engine.clock import Alarm
 
 __all__ = ["VirtualClock", "VirtualTimeLoop", "run_virtual"]
 
@@ -64,9 +64,28 @@ class VirtualClock:
         """Virtual nanoseconds."""
         return self._loop.nanoseconds
 
-    def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
-        """Call back once virtual time has reached ``when``."""
-        return self._loop.call_at(when / 1e9, callback)
+    def alarm(self, ring: Callable[[], None]) -> Alarm:
+        """See ``Clock.alarm``."""
+        return _VirtualAlarm(self._loop, ring)
+
+
+class _VirtualAlarm:
+    def __init__(self, loop: VirtualTimeLoop, ring: Callable[[], None]) -> None:
+        self._loop = loop
+        self._ring = ring
+        self._handle: asyncio.TimerHandle | None = None
+
+    def set(self, when: int) -> None:
+        self.cancel()
+        self._handle = self._loop.call_at(when / 1e9, self._ring)
+
+    def cancel(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def close(self) -> None:
+        self.cancel()
 
 
 def run_virtual(coroutine: Coroutine[Any, Any, T]) -> T:

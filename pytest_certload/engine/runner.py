@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pytest_certload.samples import ITERATION, Outcome, Samples
+from pytest_certload.errors import ScenarioError
+from pytest_certload.samples import ITERATION, Connections, Outcome, Samples
 from pytest_certload.units import Duration, seconds
 
 from .clock import Clock
 from .executors import Load
 from .recorder import ErrorEntry, Recorder
-from .scenario import Classify, Iteration, Scenario, run_iteration
+from .scenario import Classify, RunContext, Scenario
+from .vus import sleep_until
+from .watchdog import SelfReport
 
-__all__ = ["Progress", "ScenarioRun", "WorkerReport"]
+__all__ = ["Progress", "ScenarioRun", "WorkerReport", "execute_together", "merge"]
 
 #: So many first iterations that all raise mean that the scenario's code is broken.
 BROKEN_AFTER = 50
 _TICK = 1_000_000_000
+#: How often, and how long each time, what is cancelled may take to give in.
+_CANCEL_ROUNDS = 5
+_CANCEL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +35,7 @@ class WorkerReport:
 
     Attributes:
         samples: Rows due in the measured window.
+        connections: Connections that iterations of the window made.
         started_at: Begin of the measured window, UTC.
         duration: Length of the window that was measured (shorter when cut short).
         drain: Time from the end of the window until the last iteration was over.
@@ -42,9 +49,11 @@ class WorkerReport:
         errors: Kinds of error with counts, warm-up included, the most frequent first.
         interrupted: The run was cancelled from outside.
         broken: The run ended itself because every iteration raised.
+        generator: What the generator saw of itself; None when nobody watched.
     """
 
     samples: Samples
+    connections: Connections
     started_at: datetime
     duration: Duration
     drain: Duration
@@ -59,6 +68,7 @@ class WorkerReport:
     errors: tuple[ErrorEntry, ...]
     interrupted: bool
     broken: bool
+    generator: SelfReport | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +81,7 @@ class Progress:
     started: int
     finished: int
     in_flight: int
+    backlog: int
     errors: int
 
 
@@ -79,38 +90,47 @@ class ScenarioRun:
 
     Args:
         scenario: What to do.
-        client: Handed to each iteration.
+        clients: Handed to the iterations: one for each VU, or a single one for all.
         clock: Tells the time.
         classify: Names the outcome of a client's exceptions.
         grace: How long iterations may go on after the window has ended.
-        seed: Seeds ``Iteration.rng``.
+        seed: Seeds ``Iteration.rng`` and whatever an executor draws.
         on_progress: Called once a second.
-        on_finish: Called with ``(end, response_time, outcome)`` of every iteration.
+        on_finish: Called with ``(outcome, end, response_time)`` of every iteration that is over.
     """
 
     def __init__(
         self,
         scenario: Scenario,
         *,
-        client: Any,
+        clients: Sequence[Any],
         clock: Clock,
         classify: Classify,
         grace: Duration = seconds(30),  # noqa: B008 - immutable
         seed: int = 0,
         on_progress: Callable[[Progress], None] | None = None,
-        on_finish: Callable[[int, int, Outcome], None] | None = None,
+        on_finish: Callable[[Outcome, int, int], None] | None = None,
     ) -> None:
         self.scenario = scenario
         self.clock = clock
+        self.seed = seed
         self.begin = 0
-        self._client = client
-        self._classify = classify
         self._grace = grace
-        self._seed = seed
         self._on_progress = on_progress
         self._on_finish = on_finish
         self._recorder = Recorder(scenario.name)
-        self._tasks: dict[asyncio.Task[Any], None] = {}  # in the order of their start
+        self._context = RunContext(
+            scenario,
+            clients=clients,
+            clock=clock,
+            recorder=self._recorder,
+            classify=classify,
+            seed=seed,
+            over=self._over,
+        )
+        self.iterate = self._context.iterate
+        self._loop = asyncio.get_running_loop()
+        self._tasks: list[asyncio.Task[None] | None] = [None] * scenario.executor.slots
         self._load: Load | None = None
         self._finished = 0
         self._errors = 0
@@ -120,20 +140,18 @@ class ScenarioRun:
         self._broken = asyncio.Event()
         self._interrupted = False
 
-    # What executors are handed (see ``executors.Drive``).
+    # What executors are handed (see ``executors.Drive``): ``iterate``, and
 
-    async def run(self, index: int, due: int) -> None:
-        """Run one iteration to its end; errors are recorded, not raised."""
-        iteration = Iteration(
-            index=index,
-            due=due,
-            client=self._client,
-            clock=self.clock,
-            recorder=self._recorder,
-            classify=self._classify,
-            seed=self._seed,
-        )
-        outcome = await run_iteration(self.scenario.iteration, iteration, self.scenario.name)
+    def spawn(self, work: Coroutine[Any, Any, None], vu: int) -> None:
+        """Run ``work`` in a task of its own, the only one of that VU."""
+        self._tasks[vu] = self._loop.create_task(work)
+
+    def drop(self, index: int, due: int) -> None:
+        """Record that an iteration was dropped: refused when it was due, it waited for nothing."""
+        self._errors += 1
+        self._add_not_started(index, due, due)
+
+    def _over(self, outcome: Outcome, end: int, response_time: int) -> None:
         self._finished += 1
         if outcome is not Outcome.OK:
             self._errors += 1
@@ -142,35 +160,35 @@ class ScenarioRun:
                 if self._exceptions == self._finished >= BROKEN_AFTER:
                     self._broken.set()
         if self._on_finish is not None:
-            now = self.clock.now()
-            self._on_finish(now, now - due, outcome)
-
-    def spawn(self, work: Awaitable[Any], done: Callable[[], None]) -> None:
-        """Run ``work`` in a task of its own; ``done`` is called when it is over."""
-        task = asyncio.ensure_future(work)
-        self._tasks[task] = None
-
-        def over(task: asyncio.Task[Any]) -> None:
-            del self._tasks[task]
-            done()
-
-        task.add_done_callback(over)
+            self._on_finish(outcome, end, response_time)
 
     # The run.
 
-    async def execute(self) -> None:
+    async def execute(self, begin: int | None = None) -> None:
         """Make the load, drain it, and leave no task behind.
+
+        Args:
+            begin: Instant of the clock from which the scenario's offset counts; default: now.
 
         Raises:
             asyncio.CancelledError: The run was cancelled; ``report()`` gives the partial result.
+            ScenarioError: An iteration swallowed its cancellation and went on.
         """
         executor = self.scenario.executor
-        self.begin = self.clock.now()
-        self._begin_wall = datetime.now(UTC)
+        now = self.clock.now()
+        self.begin = (now if begin is None else begin) + self.scenario.start
+        self._begin_wall = datetime.now(UTC) + timedelta(microseconds=(self.begin - now) / 1000)
+        self._ended = self.begin
+        if self.begin > now:
+            await sleep_until(self, self.begin)
         window_end = self.begin + executor.warm_up + executor.duration
         load = self._load = executor.begin(self)
-        waits = [asyncio.ensure_future(load.wait()), asyncio.ensure_future(self._broken.wait())]
-        ticker = asyncio.ensure_future(self._tick(load)) if self._on_progress else None
+        waits: list[asyncio.Task[Any]] = [
+            asyncio.ensure_future(load.wait()),
+            asyncio.ensure_future(self._broken.wait()),
+        ]
+        if self._on_progress is not None:
+            waits.append(asyncio.ensure_future(self._tick(load, self._on_progress)))
         try:
             limit = (window_end + self._grace - self.clock.now()) / 1e9
             await asyncio.wait(waits, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
@@ -180,28 +198,24 @@ class ScenarioRun:
         finally:
             load.stop()
             self._ended = self.clock.now()
-            leftovers = [*waits, *([ticker] if ticker else []), *self._tasks]
-            for task in leftovers:
-                task.cancel()
-            results = await asyncio.gather(*leftovers, return_exceptions=True)
-            self._add_dropped(load)
-        for result in results:
-            if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
-                raise result
+            self._context.stopping = True
+            await _cancel([*waits, *(task for task in self._tasks if task is not None)])
+            first, due = load.not_started()
+            for offset, at in enumerate(due.tolist()):
+                # A user who still waits has waited until now, and goes on.
+                self._add_not_started(
+                    first + offset, at, at if executor.ends_early else self._ended
+                )
 
-    def _add_dropped(self, load: Load) -> None:
-        for offset, due in enumerate(load.not_started().tolist()):
-            self._recorder.add(
-                ITERATION, load.started + offset, due, self._ended, self._ended, 0, Outcome.DROPPED
-            )
+    def _add_not_started(self, index: int, due: int, end: int) -> None:
+        self._recorder.add(ITERATION, 0, Outcome.DROPPED, 0, index, due, end, 0, 0, end, 0)
 
-    async def _tick(self, load: Load) -> None:
-        assert self._on_progress is not None
+    async def _tick(self, load: Load, show: Callable[[Progress], None]) -> None:
         executor = self.scenario.executor
         whole = Duration(executor.warm_up + executor.duration)
         while True:
             await asyncio.sleep(_TICK / 1e9)
-            self._on_progress(
+            show(
                 Progress(
                     elapsed=Duration(self.clock.now() - self.begin),
                     duration=whole,
@@ -209,37 +223,129 @@ class ScenarioRun:
                     started=load.started,
                     finished=self._finished,
                     in_flight=load.in_flight,
+                    backlog=load.backlog,
                     errors=self._errors,
                 )
             )
 
     def report(self) -> WorkerReport:
         """What the run saw, complete or cut short."""
-        load = self._load
-        assert load is not None, "report() before execute()"
         executor = self.scenario.executor
         measure_from = self.begin + executor.warm_up
         planned_end = measure_from + executor.duration
-        cut_short = self._interrupted or self._broken.is_set()
+        cut_short = self._interrupted or self._broken.is_set() or executor.ends_early
         measure_to = min(planned_end, self._ended) if cut_short else planned_end
         samples = self._recorder.samples().window(measure_from, planned_end)
         rows = samples.iterations
         unfinished = int((rows.outcome == Outcome.UNFINISHED).sum())
         dropped = int((rows.outcome == Outcome.DROPPED).sum())
+        started = rows.outcome != Outcome.DROPPED
+        load = self._load
         return WorkerReport(
             samples=samples,
+            connections=_of_rows(self._recorder.connections(), rows),
             started_at=self._begin_wall + timedelta(microseconds=executor.warm_up / 1000),
             duration=Duration(max(0, measure_to - measure_from)),
             drain=Duration(max(0, self._ended - measure_to)),
             offered=len(rows),
             started=len(rows) - dropped,
-            started_in_window=int((rows.start < measure_to).sum()),
+            started_in_window=int((rows.start[started] < measure_to).sum()),
             finished=len(rows) - dropped - unfinished,
             dropped=dropped,
             unfinished=unfinished,
-            backlog_peak=load.backlog_peak,
-            in_flight_peak=load.in_flight_peak,
+            backlog_peak=load.backlog_peak if load is not None else 0,
+            in_flight_peak=load.in_flight_peak if load is not None else 0,
             errors=self._recorder.errors.entries(),
             interrupted=self._interrupted,
             broken=self._broken.is_set(),
         )
+
+
+def merge(reports: Mapping[str, WorkerReport], *, name: str) -> WorkerReport:
+    """What several scenarios that ran together saw, as one.
+
+    The window reaches from the first one's begin to the last one's end. Peaks are added up: at most
+    so many were in flight, or waited, at once.
+
+    Args:
+        reports: Each scenario's, by its name.
+        name: The name of the whole; step ``login`` of scenario ``shop`` is called ``shop.login``.
+    """
+    parts = list(reports.values())
+    begin = min(part.started_at for part in parts)
+    end = max(part.started_at + timedelta(microseconds=part.duration / 1000) for part in parts)
+    drained = max(
+        part.started_at + timedelta(microseconds=(part.duration + part.drain) / 1000)
+        for part in parts
+    )
+    return WorkerReport(
+        samples=Samples.join({key: part.samples for key, part in reports.items()}, name=name),
+        connections=Connections.join([part.connections for part in parts]),
+        started_at=begin,
+        duration=seconds((end - begin).total_seconds()),
+        drain=seconds((drained - end).total_seconds()),
+        offered=sum(part.offered for part in parts),
+        started=sum(part.started for part in parts),
+        started_in_window=sum(part.started_in_window for part in parts),
+        finished=sum(part.finished for part in parts),
+        dropped=sum(part.dropped for part in parts),
+        unfinished=sum(part.unfinished for part in parts),
+        backlog_peak=sum(part.backlog_peak for part in parts),
+        in_flight_peak=sum(part.in_flight_peak for part in parts),
+        errors=tuple(
+            replace(entry, step=entry.step if entry.step == key else f"{key}.{entry.step}")
+            for key, part in reports.items()
+            for entry in part.errors
+        ),
+        interrupted=any(part.interrupted for part in parts),
+        broken=any(part.broken for part in parts),
+        generator=parts[0].generator,
+    )
+
+
+def _of_rows(connections: Connections, rows: Samples) -> Connections:
+    if not len(rows):
+        return connections.select(connections.index < 0)
+    first, last = rows.index.min(), rows.index.max()
+    return connections.select((connections.index >= first) & (connections.index <= last))
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Cancel tasks and wait until they are over.
+
+    Raises:
+        ScenarioError: One goes on all the same.
+    """
+    pending = [task for task in tasks if not task.done()]
+    for _ in range(_CANCEL_ROUNDS):
+        if not pending:
+            break
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=_CANCEL_SECONDS)
+        pending = [task for task in pending if not task.done()]
+    if pending:
+        raise ScenarioError(
+            f"{len(pending)} iterations caught their cancellation and went on when the load was over; "
+            "let asyncio.CancelledError pass"
+        )
+    for task in tasks:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            raise error
+
+
+async def execute_together(runs: Sequence[ScenarioRun]) -> None:
+    """Run scenarios on one event loop from a common begin, each with its own offset.
+
+    Raises:
+        asyncio.CancelledError: They were cancelled; each one's ``report()`` gives its partial result.
+        ScenarioError: As for ``ScenarioRun.execute``; the other runs are cancelled.
+    """
+    begin = runs[0].clock.now()
+    tasks = [asyncio.ensure_future(run.execute(begin)) for run in runs]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -5,8 +5,9 @@ PYTEST_DONT_REWRITE: this is the hot path.
 
 from __future__ import annotations
 
+import asyncio
 import traceback as tracebacks
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from inspect import Parameter, iscoroutinefunction, signature
@@ -15,7 +16,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_certload.errors import ConfigurationError
-from pytest_certload.samples import ITERATION, Outcome
+from pytest_certload.samples import ITERATION, QUEUED, REUSED, Outcome
+from pytest_certload.units import Duration
 
 from .clock import Clock
 from .recorder import Recorder
@@ -29,10 +31,11 @@ __all__ = [
     "CheckFailed",
     "Iteration",
     "IterationFunction",
+    "RunContext",
     "Scenario",
     "Step",
     "UnexpectedStatus",
-    "observe_response",
+    "current_iteration",
 ]
 
 _current_iteration: ContextVar[Iteration | None] = ContextVar(
@@ -48,14 +51,9 @@ class Response(Protocol):
         """The status code."""
 
 
-def observe_response(response: Response) -> None:
-    """Told by a client of a response: the iteration whose task this is remembers it.
-
-    So a failure status that nobody expected cannot pass unseen. Without an iteration it is nothing.
-    """
-    iteration = _current_iteration.get()
-    if iteration is not None:
-        iteration._saw(response)
+def current_iteration() -> Iteration | None:
+    """The iteration of the running task, for a client to tell what it sees; None outside of one."""
+    return _current_iteration.get()
 
 
 class UnexpectedStatus(Exception):
@@ -79,6 +77,7 @@ class Scenario:
         name: Name in reports; letters, digits, ``-`` and ``_``.
         executor: Decides when iterations start and how many run at once.
         iteration: ``async def f(iteration)``, called once an iteration.
+        start: How long after the begin of the run it starts, when several run together.
         tags: Free labels for reports.
 
     Raises:
@@ -88,6 +87,7 @@ class Scenario:
     name: str
     executor: Executor
     iteration: IterationFunction
+    start: Duration = Duration(0)  # noqa: RUF009 - immutable
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -128,21 +128,42 @@ def check_iteration_function(function: object) -> None:
         )
 
 
-class Iteration:
+class Marks:
+    """What a client saw while an iteration or a step ran; times in nanoseconds, 0: never."""
+
+    __slots__ = ("first_byte", "new_connection", "sent_at", "size")
+
+    def __init__(self) -> None:
+        self.sent_at = 0
+        self.first_byte = 0
+        self.size = 0
+        self.new_connection = False
+
+    def _note_sent(self, at: int, reused: bool) -> None:
+        if not self.sent_at:
+            self.sent_at = at
+        if not reused:
+            self.new_connection = True
+
+    @property
+    def flags(self) -> int:
+        """``REUSED``, or nothing."""
+        return REUSED if self.sent_at and not self.new_connection else 0
+
+
+class Iteration(Marks):
     """One run of the scenario's function.
 
     Attributes:
         index: Global number of the iteration, from 0. Choose keys by it, never by a VU's number.
         due: When the schedule wanted it, nanoseconds of the engine's clock.
+        vu: Number of the slot it runs in, from 0.
         client: An ``aiohttp.ClientSession`` bound to the base URL.
     """
 
     __slots__ = (
-        "_classify",
-        "_clock",
         "_outcome",
-        "_recorder",
-        "_seed",
+        "_run",
         "_step",
         "_steps_taken",
         "_undeclared",
@@ -150,28 +171,18 @@ class Iteration:
         "due",
         "index",
         "status",
+        "vu",
     )
 
-    def __init__(
-        self,
-        *,
-        index: int,
-        due: int,
-        client: Any,
-        clock: Clock,
-        recorder: Recorder,
-        classify: Classify,
-        seed: int,
-    ) -> None:
+    def __init__(self, run: RunContext, index: int, due: int, vu: int) -> None:
+        super().__init__()
         self.index = index
         self.due = due
-        self.client: aiohttp.ClientSession = client
+        self.vu = vu
+        self.client: aiohttp.ClientSession = run.clients[vu % len(run.clients)]
         #: Last HTTP status seen, 0 for none.
         self.status = 0
-        self._clock = clock
-        self._recorder = recorder
-        self._classify = classify
-        self._seed = seed
+        self._run = run
         self._step: Step | None = None
         self._steps_taken = 0
         self._outcome = Outcome.OK
@@ -180,7 +191,7 @@ class Iteration:
     @property
     def rng(self) -> Random:
         """A random generator that depends on the run's seed and this index alone."""
-        return Random(self._seed * 1_000_003 + self.index)
+        return Random(self._run.seed * 1_000_003 + self.index)
 
     def step(self, name: str) -> Step:
         """Time a named part: ``async with iteration.step("directory"): …``.
@@ -220,12 +231,36 @@ class Iteration:
         if not condition:
             raise CheckFailed(message)
 
-    def _saw(self, response: Response) -> None:
+    # What a client tells (see ``clients.exchange.Observer``).
+
+    def connected(self, dns: int, connect: int, tls: int) -> None:
+        """A connection had to be made; how long each phase took, nanoseconds."""
+        step = self._step
+        name = None if step is None else step.name
+        self._run.recorder.add_connection(self.index, name, dns, connect, tls)
+
+    def sent(self, at: int, reused: bool) -> None:
+        """A request was handed to the socket."""
+        self._note_sent(at, reused)
+        if self._step is not None:
+            self._step._note_sent(at, reused)
+
+    def answered(self, response: Response, at: int) -> None:
+        """A response's status and headers are there; its first byte came at ``at``."""
+        self.first_byte = at
+        if self._step is not None:
+            self._step.first_byte = at
         self.status = response.status
         if response.status >= 400:
             if self._undeclared is None:
                 self._undeclared = []
             self._undeclared.append(response)
+
+    def received(self, size: int) -> None:
+        """A response's body was read to its end."""
+        self.size += size
+        if self._step is not None:
+            self._step.size += size
 
     # The engine's side.
 
@@ -248,7 +283,7 @@ class Iteration:
             return Outcome.UNEXPECTED_STATUS
         if isinstance(error, (CheckFailed, AssertionError)):
             return Outcome.CHECK_FAILED
-        by_client = self._classify(error)
+        by_client = self._run.classify(error)
         if by_client is not None:
             return by_client
         if isinstance(error, TimeoutError):
@@ -258,7 +293,7 @@ class Iteration:
         return Outcome.EXCEPTION
 
     def _book(self, outcome: Outcome, error: BaseException, step: str) -> None:
-        errors = self._recorder.errors
+        errors = self._run.recorder.errors
         key: tuple[object, ...]
         if isinstance(error, (UnexpectedStatus, CheckFailed)):
             # args[1], the request, differs from one iteration to the next.
@@ -308,12 +343,13 @@ def _own_frames(lines: list[str]) -> list[str]:
     return [line for line in lines if f'File "{__file__[:-11]}' not in line]
 
 
-class Step:
+class Step(Marks):
     """The context manager of one named part of an iteration."""
 
     __slots__ = ("_due", "_iteration", "_start", "name")
 
     def __init__(self, iteration: Iteration, name: str) -> None:
+        super().__init__()
         self._iteration = iteration
         self.name = name
 
@@ -326,7 +362,7 @@ class Step:
             )
         iteration._step = self
         iteration.status = 0
-        self._start = iteration._clock.now()
+        self._start = iteration._run.now()
         self._due = self._start if iteration._steps_taken else iteration.due
         iteration._steps_taken += 1
         return self
@@ -338,56 +374,123 @@ class Step:
         traceback: TracebackType | None,
     ) -> None:
         iteration = self._iteration
-        end = iteration._clock.now()
+        run = iteration._run
+        end = run.now()
         iteration._step = None
-        if error is not None and not isinstance(error, Exception):
+        if isinstance(error, asyncio.CancelledError) and run.stopping:
             outcome = Outcome.UNFINISHED
         else:
             outcome = iteration._settle(error, self.name)
         if outcome is not Outcome.OK and iteration._outcome is Outcome.OK:
             iteration._outcome = outcome
-        recorder = iteration._recorder
+        recorder = run.recorder
         recorder.add(
             recorder.step_number(self.name),
+            iteration.status,
+            outcome,
+            self.flags,
             iteration.index,
             self._due,
             self._start,
+            self.sent_at,
+            self.first_byte,
             end,
-            iteration.status,
-            outcome,
+            self.size,
         )
 
 
-async def run_iteration(function: IterationFunction, iteration: Iteration, name: str) -> Outcome:
-    """Run one iteration to its end and record its row; errors are recorded, not raised.
+class RunContext:
+    """What all iterations of a run share.
 
-    Raises:
-        asyncio.CancelledError: The run was cancelled; the row says ``UNFINISHED``.
+    Args:
+        scenario: What to do.
+        clients: One for each VU, or a single one for all.
+        clock: Tells the time.
+        recorder: Keeps the observations.
+        classify: Names the outcome of a client's exceptions.
+        seed: Seeds ``Iteration.rng``.
+        over: Told ``(outcome, end, response_time)`` of every iteration when it is over.
+
+    Attributes:
+        stopping: The run is over, and what is in flight is being cancelled.
     """
-    _current_iteration.set(iteration)
-    clock, recorder = iteration._clock, iteration._recorder
-    start = clock.now()
-    outcome = Outcome.UNFINISHED
-    end = 0
-    try:
-        await function(iteration)
-        end = clock.now()
-        outcome = iteration._outcome
-        if outcome is Outcome.OK:
-            outcome = iteration._settle(None, name)
-    except Exception as error:  # noqa: BLE001 - settled as the iteration's outcome, and counted
-        end = clock.now()
-        outcome = iteration._outcome
-        if outcome is Outcome.OK:
-            outcome = iteration._settle(error, name)
-    finally:
-        recorder.add(
-            ITERATION,
-            iteration.index,
-            iteration.due,
-            start,
-            end or clock.now(),
-            iteration.status,
-            outcome,
-        )
-    return outcome
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        clients: Sequence[Any],
+        clock: Clock,
+        recorder: Recorder,
+        classify: Classify,
+        seed: int,
+        over: Callable[[Outcome, int, int], None],
+    ) -> None:
+        self.scenario = scenario
+        self.clients = clients
+        self.now = clock.now
+        self.recorder = recorder
+        self.classify = classify
+        self.seed = seed
+        self.over = over
+        self.stopping = False
+
+    async def iterate(
+        self,
+        index: int,
+        due: int,
+        vu: int,
+        queued: bool = False,
+        done: Callable[[int], None] | None = None,
+    ) -> None:
+        """Run one iteration to its end and record its row; errors are recorded, not raised.
+
+        Args:
+            index: Its global number.
+            due: When the schedule wanted it.
+            vu: The slot it runs in.
+            queued: Whether it had to wait for the slot.
+            done: Called with the slot when it is over, however it ended.
+
+        Raises:
+            asyncio.CancelledError: The run was stopped; the row says ``UNFINISHED``.
+        """
+        iteration = Iteration(self, index, due, vu)
+        _current_iteration.set(iteration)
+        now, scenario = self.now, self.scenario
+        start = now()
+        outcome = Outcome.UNFINISHED
+        end = 0
+        try:
+            await scenario.iteration(iteration)
+            end = now()
+            outcome = iteration._outcome
+            if outcome is Outcome.OK:
+                outcome = iteration._settle(None, scenario.name)
+        except BaseException as error:
+            end = now()
+            if self.stopping and isinstance(error, asyncio.CancelledError):
+                raise
+            outcome = iteration._outcome
+            if outcome is Outcome.OK:
+                outcome = iteration._settle(error, scenario.name)
+            if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                raise
+        finally:
+            self.recorder.add(
+                ITERATION,
+                iteration.status,
+                outcome,
+                iteration.flags | QUEUED if queued else iteration.flags,
+                index,
+                due,
+                start,
+                iteration.sent_at,
+                iteration.first_byte,
+                end,
+                iteration.size,
+            )
+            if outcome is not Outcome.UNFINISHED:
+                self.over(outcome, end, end - due)
+            if done is not None:
+                done(vu)

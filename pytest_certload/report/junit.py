@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pytest_certload.stats.summary import LatencySummary, StepSummary
 
-from .record import RunRecord
+from .record import GeneratorRecord, RunRecord
 
 __all__ = ["junit_properties"]
 
@@ -23,18 +23,27 @@ def junit_properties(record: RunRecord) -> list[tuple[str, str]]:
     properties = [
         (f"{prefix}.state", record.state),
         (f"{prefix}.full_contract", "false" if record.reduced else "true"),
+        (f"{prefix}.validity", record.validity),
         (f"{prefix}.duration", _decimal(record.duration_seconds)),
         (f"{prefix}.offered", str(record.offered)),
         (f"{prefix}.dropped", str(record.dropped)),
         (f"{prefix}.unfinished", str(record.unfinished)),
         (f"{prefix}.offered_rate", _decimal(record.offered_rate)),
         (f"{prefix}.achieved_rate", _decimal(record.achieved_rate)),
+        *_generator(f"{prefix}.generator", record.generator),
         *_step(prefix, record.iterations),
     ]
     for step in record.steps:
         properties += _step(f"{prefix}.{step.name}", step)
     properties += [(f"{prefix}.stack.{key}", value) for key, value in record.stack.items()]
     return properties
+
+
+def _generator(prefix: str, own: GeneratorRecord | None) -> Iterator[tuple[str, str]]:
+    if own is not None:
+        yield from _latency(f"{prefix}.lag", own.lag)
+        yield f"{prefix}.cpu_share", _decimal(own.cpu_share)
+        yield f"{prefix}.loop_lag.p99", _decimal(own.loop_lag_p99 / 1e9)
 
 
 def _step(prefix: str, step: StepSummary) -> Iterator[tuple[str, str]]:

@@ -13,10 +13,10 @@ from typing import Any
 from pytest_certload.errors import ReportError
 from pytest_certload.stats.summary import LatencySummary, StepSummary
 
-__all__ = ["SCHEMA_VERSION", "ErrorRecord", "RunRecord", "ThresholdRecord"]
+__all__ = ["SCHEMA_VERSION", "ErrorRecord", "GeneratorRecord", "RunRecord", "ThresholdRecord"]
 
 #: Raised whenever a field comes, goes away or changes its meaning.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,13 +58,42 @@ class ErrorRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GeneratorRecord:
+    """How the load generator fared. Times in nanoseconds, shares 0 to 1; None: cannot be known there.
+
+    Attributes:
+        lag: How late iterations began that found a free slot.
+        loop_lag_p50, loop_lag_p99, loop_lag_max: How late its event loop came to what was due.
+        cpu_share: CPU time of the load's thread, per second: 1 is a whole core.
+        busy_share: Share of the seconds in which that thread used a whole core.
+        wait_share: Share of the time in which it could have run and other processes did.
+        steal_share: Share of the machine's CPU time that its host gave to others.
+        gc_pauses, gc_longest, gc_total: Collections of garbage: how many, the longest, all together.
+        memory_growth: Octets by which the process's greatest size grew.
+    """
+
+    lag: LatencySummary
+    loop_lag_p50: int
+    loop_lag_p99: int
+    loop_lag_max: int
+    cpu_share: float
+    busy_share: float
+    wait_share: float | None
+    steal_share: float | None
+    gc_pauses: int
+    gc_longest: int
+    gc_total: int
+    memory_growth: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """One load: what was asked, what came of it, and on what it ran.
 
     Attributes:
         nodeid: The test's node id.
         scenario: The scenario's name, unique in the session.
-        executor: ``constant_arrival_rate`` or ``constant_vus``.
+        executor: Its kind, such as ``constant_arrival_rate``; ``combined``: several together.
         parameters: The executor's, as they were run: durations in seconds, rates per second.
         state: ``running``, ``passed``, ``failed`` or ``interrupted`` (then figures are partial).
         reduced: What the options changed, such as ``duration 20s instead of 5m``; not empty means
@@ -78,6 +107,10 @@ class RunRecord:
         offered_rate, achieved_rate: Due, and started, per second of the window.
         backlog_peak, in_flight_peak: The most that waited for a slot; the most at once.
         lateness: Start minus due.
+        validity: ``valid``, ``suspect`` or ``invalid``: whether the run may be judged; ``unjudged``
+            when it was cut short.
+        validity_reasons: Why it is not valid.
+        generator: How the load generator fared; None when nobody watched it.
         iterations: Figures of whole iterations.
         steps: Figures of each named step.
         thresholds: Every condition the test put on a figure, in order.
@@ -107,6 +140,9 @@ class RunRecord:
     backlog_peak: int
     in_flight_peak: int
     lateness: LatencySummary
+    validity: str
+    validity_reasons: tuple[str, ...]
+    generator: GeneratorRecord | None
     iterations: StepSummary
     steps: tuple[StepSummary, ...]
     thresholds: tuple[ThresholdRecord, ...]
@@ -136,10 +172,17 @@ class RunRecord:
                 f"a summary of schema version {version!r} cannot be read here, only up to "
                 f"{SCHEMA_VERSION}; use the pytest-certload that wrote it, or a newer one"
             )
+        if version < 2:
+            document = _from_version_1(document)
         try:
+            generator = document["generator"]
             return cls(
                 **{
                     **document,
+                    "schema_version": SCHEMA_VERSION,
+                    "validity_reasons": tuple(document["validity_reasons"]),
+                    "generator": generator
+                    and GeneratorRecord(**{**generator, "lag": LatencySummary(**generator["lag"])}),
                     "reduced": tuple(document["reduced"]),
                     "lateness": LatencySummary(**document["lateness"]),
                     "iterations": _step(document["iterations"]),
@@ -161,5 +204,19 @@ def _step(document: Mapping[str, Any]) -> StepSummary:
             "statuses": {int(status): n for status, n in document["statuses"].items()},
             "response_time": LatencySummary(**document["response_time"]),
             "service_time": LatencySummary(**document["service_time"]),
+            "phases": {name: LatencySummary(**phase) for name, phase in document["phases"].items()},
         }
     )
+
+
+def _from_version_1(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What version 1 did not have is filled in as not known."""
+    added = {"phases": {}, "received_bytes": 0}
+    return {
+        "validity": "unjudged",
+        "validity_reasons": [],
+        "generator": None,
+        **document,
+        "iterations": {**added, **document.get("iterations", {})},
+        "steps": [{**added, **step} for step in document.get("steps", ())],
+    }

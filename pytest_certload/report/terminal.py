@@ -12,7 +12,7 @@ from pathlib import Path
 from pytest_certload.stats.summary import LatencySummary, StepSummary
 from pytest_certload.units import format_duration, format_rate
 
-from .record import RunRecord
+from .record import GeneratorRecord, RunRecord
 
 __all__ = ["LiveState", "closing_table", "failure_text", "live_line", "run_text", "stack_line"]
 
@@ -135,10 +135,22 @@ def _offer(record: RunRecord) -> Iterator[str]:
         f"{record.unfinished:,} unfinished; in flight up to {record.in_flight_peak:,}, "
         f"backlog up to {record.backlog_peak:,}"
     )
+    if record.generator is not None:
+        yield f"generator {record.validity}: {_generator(record.generator)}"
+    for reason in record.validity_reasons:
+        yield f"{record.validity}: {reason}"
     if record.reduced:
         yield f"reduced, not the full contract: {', '.join(record.reduced)}"
     if record.state == "interrupted":
         yield "interrupted: the figures are partial"
+
+
+def _generator(own: GeneratorRecord) -> str:
+    lag = "" if own.lag.p99 is None else f"lag p99 {format_duration(own.lag.p99)}, "
+    return (
+        f"{lag}event loop p99 {format_duration(own.loop_lag_p99)} late, {_share(own.cpu_share)} of a "
+        f"core, garbage collection at most {format_duration(own.gc_longest)}"
+    )
 
 
 def _figures(record: RunRecord, width: int) -> list[str]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from pytest_certload.samples import Outcome
+
 from .percentile import rank
 
 __all__ = ["LiveWindow"]
@@ -22,9 +24,9 @@ class LiveWindow:
     def __init__(self, size: int = 1_000) -> None:
         self._latest: deque[int] = deque(maxlen=size)
 
-    def add(self, response_time: int, *, ok: bool) -> None:
-        """Take note of an iteration; errors are no latency samples."""
-        if ok:
+    def note(self, outcome: Outcome, end: int, response_time: int) -> None:
+        """Take note of an iteration that is over; errors are no latency samples."""
+        if outcome is Outcome.OK:
             self._latest.append(response_time)
 
     def p95(self) -> int | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pytest_certload.samples import Outcome, Samples
+from pytest_certload.samples import Connections, Outcome, Samples
 
 from .percentile import percentile
 
@@ -45,8 +45,12 @@ class StepSummary:
         rate: How many were over, successes and errors, per second of the measured window.
         statuses: How often each HTTP status came last, ascending; 0 stands for no answer.
         outcomes: How often each outcome came, by its label; outcomes that never came are absent.
-        response_time: End minus due, of successes.
-        service_time: End minus start, of successes.
+        response_time: End minus due, of successes and of those who still waited at the end, who
+            count as their age then.
+        service_time: End minus sent, of successes and of those still served at the end.
+        received_bytes: Octets of the response bodies.
+        phases: Parts of the service time: ``first byte`` (until it came, of successes), and of the
+            connections that had to be made, ``dns``, ``connect`` and ``tls``; those that came.
     """
 
     name: str
@@ -59,6 +63,8 @@ class StepSummary:
     outcomes: Mapping[str, int]
     response_time: LatencySummary
     service_time: LatencySummary
+    received_bytes: int
+    phases: Mapping[str, LatencySummary]
 
 
 def summarize_latency(values: npt.NDArray[np.int64]) -> LatencySummary:
@@ -80,16 +86,23 @@ def summarize_latency(values: npt.NDArray[np.int64]) -> LatencySummary:
     )
 
 
-def summarize(rows: Samples, *, name: str, window_seconds: float) -> StepSummary:
+def summarize(
+    rows: Samples,
+    *,
+    name: str,
+    window_seconds: float,
+    connections: Connections | None = None,
+) -> StepSummary:
     """The figures of rows that belong together.
 
     Args:
         rows: The rows of one step, or those of whole iterations.
         name: What they are called in reports.
         window_seconds: Length of the measured window; a window of 0 makes a rate of 0.
+        connections: Those that the rows made.
     """
-    count, ok = len(rows), rows.ok
-    succeeded = int(ok.sum())
+    count = len(rows)
+    succeeded = int(rows.ok.sum())
     outcomes = _counts(rows.outcome)
     never_over = outcomes.get(Outcome.DROPPED, 0) + outcomes.get(Outcome.UNFINISHED, 0)
     return StepSummary(
@@ -101,9 +114,21 @@ def summarize(rows: Samples, *, name: str, window_seconds: float) -> StepSummary
         rate=(count - never_over) / window_seconds if window_seconds else 0.0,
         statuses=_counts(rows.status[rows.outcome != Outcome.DROPPED]),
         outcomes={Outcome(value).label: n for value, n in outcomes.items()},
-        response_time=summarize_latency(rows.response_time[ok]),
-        service_time=summarize_latency(rows.service_time[ok]),
+        response_time=summarize_latency(rows.response_time[rows.felt]),
+        service_time=summarize_latency(rows.service_time[rows.served]),
+        received_bytes=int(rows.size.sum()),
+        phases=_phases(rows, connections),
     )
+
+
+def _phases(rows: Samples, connections: Connections | None) -> dict[str, LatencySummary]:
+    answered = rows.ok & (rows.first_byte > 0)
+    times = {"first byte": (rows.first_byte - rows.sent)[answered]}
+    if connections is not None:
+        for phase in ("dns", "connect", "tls"):
+            taken: npt.NDArray[np.int64] = getattr(connections, phase)
+            times[phase] = taken[taken > 0]
+    return {phase: summarize_latency(values) for phase, values in times.items() if len(values)}
 
 
 def _counts(column: npt.NDArray[np.int16] | npt.NDArray[np.uint8]) -> dict[int, int]:

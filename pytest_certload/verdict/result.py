@@ -7,7 +7,7 @@ from datetime import datetime
 
 import numpy as np
 
-from pytest_certload.engine.runner import WorkerReport
+from pytest_certload.engine.runner import WorkerReport, merge
 from pytest_certload.samples import Samples
 from pytest_certload.stats.percentile import percentile
 from pytest_certload.stats.summary import StepSummary, summarize
@@ -15,11 +15,11 @@ from pytest_certload.units import Duration
 
 from .measure import Judgement, Kind, Measure
 
-__all__ = ["Latency", "RunResult", "StepResult"]
+__all__ = ["CombinedResult", "Latency", "RunResult", "StepResult"]
 
 
 class Latency:
-    """Percentiles of one kind of time, over the iterations or steps that succeeded."""
+    """Percentiles of one kind of time, over the iterations or steps of which it counts."""
 
     def __init__(
         self,
@@ -86,7 +86,11 @@ class StepResult:
     """The figures of one step, or of whole iterations.
 
     ``p50`` … ``max`` are of the response time, from the due time: what a user felt.
-    ``service_time`` is from the start. Both count successes only; everything else is an error.
+    ``service_time`` is from the send. Both count successes, and what was still unfinished at the end
+    as its age then; everything else is an error and no latency.
+
+    ``first_byte`` is from the send until the first byte of the answer. ``dns``, ``connect`` and
+    ``tls`` are of the connections that had to be made.
 
     Attributes:
         name: The step's name.
@@ -94,17 +98,30 @@ class StepResult:
     """
 
     def __init__(
-        self, samples: Samples, *, step: str | None, window: float, judgements: list[Judgement]
+        self, report: WorkerReport, *, step: str | None, judgements: list[Judgement]
     ) -> None:
         self._judgements = judgements
         self._step = step
+        samples, made = report.samples, report.connections
         rows = samples.iterations if step is None else _rows(samples, step)
+        if step is not None:
+            number = samples.steps.index(step) if step in samples.steps[1:] else -1
+            made = made.select(made.step == number)
         self._rows = rows
         self.name = samples.steps[0] if step is None else step
-        self.summary: StepSummary = summarize(rows, name=self.name, window_seconds=window)
-        ok = rows.ok
-        self.response_time = self._latency(rows.response_time[ok], "response time")
-        self.service_time = self._latency(rows.service_time[ok], "service time")
+        self.summary: StepSummary = summarize(
+            rows,
+            name=self.name,
+            window_seconds=report.duration.total_seconds,
+            connections=made,
+        )
+        self.response_time = self._latency(rows.response_time[rows.felt], "response time")
+        self.service_time = self._latency(rows.service_time[rows.served], "service time")
+        answered = rows.ok & (rows.first_byte > 0)
+        self.first_byte = self._latency((rows.first_byte - rows.sent)[answered], "first byte")
+        self.dns = self._latency(made.dns[made.dns > 0], "dns")
+        self.connect = self._latency(made.connect[made.connect > 0], "connect")
+        self.tls = self._latency(made.tls[made.tls > 0], "tls")
 
     def _latency(self, values: np.ndarray[tuple[int], np.dtype[np.int64]], name: str) -> Latency:
         return Latency(values, name=name, step=self._step, judgements=self._judgements)
@@ -211,19 +228,9 @@ class RunResult(StepResult):
         self.report = report
         self.samples = report.samples
         self.judgements = judgements
-        super().__init__(
-            report.samples,
-            step=None,
-            window=report.duration.total_seconds,
-            judgements=judgements,
-        )
+        super().__init__(report, step=None, judgements=judgements)
         self._steps = {
-            name: StepResult(
-                report.samples,
-                step=name,
-                window=report.duration.total_seconds,
-                judgements=judgements,
-            )
+            name: StepResult(report, step=name, judgements=judgements)
             for name in report.samples.steps[1:]
         }
 
@@ -235,8 +242,7 @@ class RunResult(StepResult):
     def step(self, name: str) -> StepResult:
         """The figures of a step. One that never ran has no samples, so no condition on it holds."""
         if name not in self._steps:
-            window = self.report.duration.total_seconds
-            return StepResult(self.samples, step=name, window=window, judgements=self.judgements)
+            return StepResult(self.report, step=name, judgements=self.judgements)
         return self._steps[name]
 
     @property
@@ -297,6 +303,29 @@ class RunResult(StepResult):
         self.judgements.append(judgement)
         if not judgement.passed:
             raise IntegrityFailed(f"{what}: {judgement.actual}, expected {_plain(expected)}")
+
+
+class CombinedResult(RunResult):
+    """What several scenarios that ran together came to. Its own figures are those of all together.
+
+    Attributes:
+        scenarios: The figures of each one, by its name: ``result.scenarios["browse"]``, or shorter
+            ``result["browse"]``.
+    """
+
+    def __init__(self, scenarios: Mapping[str, RunResult], *, name: str) -> None:
+        self.scenarios = scenarios
+        super().__init__(merge({key: r.report for key, r in scenarios.items()}, name=name))
+
+    def __getitem__(self, name: str) -> RunResult:
+        """The figures of one scenario.
+
+        Raises:
+            KeyError: None of that name was run; the message names those that were.
+        """
+        if name not in self.scenarios:
+            raise KeyError(f"{name!r} is none of the scenarios {', '.join(self.scenarios)}")
+        return self.scenarios[name]
 
 
 def _plain(value: object) -> str:

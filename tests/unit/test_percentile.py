@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_certload.samples import Outcome
 from pytest_certload.stats.live import LiveWindow
 from pytest_certload.stats.percentile import percentile, rank
 
@@ -73,6 +74,6 @@ def test_the_live_window_forgets_what_is_old_and_ignores_errors() -> None:
     window = LiveWindow(size=100)
     assert window.p95() is None
     for value in range(1000):
-        window.add(value, ok=True)
-        window.add(10**9, ok=False)
+        window.note(Outcome.OK, 0, value)
+        window.note(Outcome.TIMEOUT, 0, 10**9)
     assert window.p95() == 994

@@ -17,7 +17,12 @@ from hypothesis import strategies as st
 
 from pytest_certload.errors import ReportError
 from pytest_certload.report.junit import junit_properties
-from pytest_certload.report.record import ErrorRecord, RunRecord, ThresholdRecord
+from pytest_certload.report.record import (
+    ErrorRecord,
+    GeneratorRecord,
+    RunRecord,
+    ThresholdRecord,
+)
 from pytest_certload.report.summary_files import check_writable, write_summary
 from pytest_certload.report.terminal import (
     LiveState,
@@ -51,9 +56,25 @@ def step(name: str, latency: LatencySummary = SOME, errors: int = 2) -> StepSumm
         outcomes={"ok": 100 - errors, "unexpected status": errors},
         response_time=latency,
         service_time=latency,
+        received_bytes=12_345,
+        phases={"first byte": latency},
     )
 
 
+GENERATOR = GeneratorRecord(
+    lag=SOME,
+    loop_lag_p50=MS // 10,
+    loop_lag_p99=2 * MS,
+    loop_lag_max=7 * MS,
+    cpu_share=0.25,
+    busy_share=0.0,
+    wait_share=None,
+    steal_share=0.12,
+    gc_pauses=3,
+    gc_longest=MS,
+    gc_total=2 * MS,
+    memory_growth=4096,
+)
 RECORD = RunRecord(
     nodeid="tests/scale/test_it.py::test_storm",
     scenario="storm",
@@ -74,6 +95,9 @@ RECORD = RunRecord(
     backlog_peak=3,
     in_flight_peak=10,
     lateness=SOME,
+    validity="suspect",
+    validity_reasons=("the machine's host gave 12% of its CPU time to others",),
+    generator=GENERATOR,
     iterations=step("storm"),
     steps=(step("directory", errors=0), step("new-nonce", replace(SOME, p95=900 * MS))),
     thresholds=(
@@ -125,6 +149,15 @@ steps = st.builds(
     ),
     response_time=latencies,
     service_time=latencies,
+    received_bytes=st.integers(0, 2**62),
+    phases=st.dictionaries(st.sampled_from(["first byte", "dns", "connect", "tls"]), latencies),
+)
+generators = st.builds(
+    replace,
+    st.just(GENERATOR),
+    lag=latencies,
+    wait_share=st.one_of(st.none(), st.floats(0, 1)),
+    cpu_share=st.floats(0, 64),
 )
 records = st.builds(
     replace,
@@ -132,6 +165,8 @@ records = st.builds(
     steps=st.lists(steps, max_size=2).map(tuple),
     iterations=steps,
     lateness=latencies,
+    generator=st.one_of(st.none(), generators),
+    validity_reasons=st.lists(words, max_size=2).map(tuple),
     failure=st.one_of(st.none(), words),
     stack=st.dictionaries(words, words, max_size=3),
     reduced=st.lists(words, max_size=2).map(tuple),
@@ -170,8 +205,19 @@ class TestTheDocument:
             assert f"`{name}`" in text, name
 
     def test_a_newer_one_is_refused(self) -> None:
-        with pytest.raises(ReportError, match="schema version 2 cannot be read here"):
-            RunRecord.from_dict({**RECORD.to_dict(), "schema_version": 2})
+        with pytest.raises(ReportError, match="schema version 3 cannot be read here"):
+            RunRecord.from_dict({**RECORD.to_dict(), "schema_version": 3})
+
+    def test_an_older_one_is_read_with_what_it_has(self) -> None:
+        old = RECORD.to_dict()
+        for name in ("validity", "validity_reasons", "generator"):
+            del old[name]
+        for step in (old["iterations"], *old["steps"]):
+            del step["received_bytes"], step["phases"]
+        read = RunRecord.from_dict({**old, "schema_version": 1})
+        assert (read.validity, read.generator, read.schema_version) == ("unjudged", None, 2)
+        assert read.iterations == replace(RECORD.iterations, received_bytes=0, phases={})
+        assert read.thresholds == RECORD.thresholds
 
     @pytest.mark.parametrize(
         "change",
@@ -267,6 +313,8 @@ class TestTheTable:
             "storm: failed",
             "  constant_arrival_rate: offered 50/s, achieved 49.5/s for 2 s",
             "  100 due, 100 finished, 0 dropped, 0 unfinished; in flight up to 10, backlog up to 3",
+            "  generator suspect: lag p99 20 ms, event loop p99 2 ms late, 25 % of a core, garbage collection at most 1 ms",
+            "  suspect: the machine's host gave 12% of its CPU time to others",
             "  reduced, not the full contract: duration 2 s instead of 5m",
             "              count  rate  errors                  p50   p90     p95    p99    max",
             "  iterations    100  50/s       2  response time  4 ms  8 ms    9 ms  20 ms  30 ms",

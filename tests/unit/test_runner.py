@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,9 +11,20 @@ import pytest
 
 from pytest_certload.engine.executors.constant_arrival_rate import ConstantArrivalRate
 from pytest_certload.engine.executors.constant_vus import ConstantVUs
-from pytest_certload.engine.runner import Progress, ScenarioRun, WorkerReport
-from pytest_certload.engine.scenario import Iteration, IterationFunction, Scenario, observe_response
-from pytest_certload.errors import ConfigurationError
+from pytest_certload.engine.runner import (
+    Progress,
+    ScenarioRun,
+    WorkerReport,
+    execute_together,
+    merge,
+)
+from pytest_certload.engine.scenario import (
+    Iteration,
+    IterationFunction,
+    Scenario,
+    current_iteration,
+)
+from pytest_certload.errors import ConfigurationError, ScenarioError
 from pytest_certload.samples import Outcome
 from pytest_certload.testing import VirtualClock, run_virtual
 from pytest_certload.units import ms, seconds
@@ -27,7 +39,7 @@ def arrivals(rate: object = 100, duration: object = 10, **more: Any) -> Constant
 async def execute(function: IterationFunction, executor: Executor, **options: Any) -> WorkerReport:
     run = ScenarioRun(
         Scenario(name="tested", executor=executor, iteration=function),
-        client=None,
+        clients=[None],
         clock=VirtualClock(),
         classify=lambda error: None,
         **options,
@@ -145,7 +157,7 @@ def test_a_cancelled_run_keeps_what_it_saw() -> None:
     async def main() -> tuple[WorkerReport, list[str]]:
         run = ScenarioRun(
             Scenario(name="cut", executor=arrivals(100, 60), iteration=ten_ms),
-            client=None,
+            clients=[None],
             clock=VirtualClock(),
             classify=lambda error: None,
         )
@@ -237,8 +249,8 @@ def test_a_failure_status_must_be_declared(
     async def asks(iteration: Iteration) -> None:
         async with iteration.step("s") if in_step else contextlib.nullcontext():
             refusal = response(404)
-            observe_response(response(200))
-            observe_response(refusal)
+            iteration.answered(response(200), 1)
+            iteration.answered(refusal, 2)
             if declared is not None:
                 iteration.expect(refusal, *declared)
 
@@ -247,8 +259,20 @@ def test_a_failure_status_must_be_declared(
     assert len(report.errors) == (outcome is not Outcome.OK)
 
 
-def test_a_response_outside_an_iteration_is_nobodys() -> None:
-    observe_response(response(500))
+def test_a_client_finds_the_iteration_of_its_task_and_of_tasks_that_this_one_starts() -> None:
+    seen: list[bool] = []
+
+    async def note(iteration: Iteration) -> None:
+        seen.append(current_iteration() is iteration)
+
+    async def asks(iteration: Iteration) -> None:
+        await note(iteration)
+        await asyncio.gather(note(iteration), note(iteration))
+
+    assert current_iteration() is None
+    report_of(asks, arrivals(2, 1))
+    assert seen == [True] * 6
+    assert current_iteration() is None
 
 
 def test_a_scenario_whose_code_is_broken_ends_early_with_one_traceback() -> None:
@@ -263,7 +287,7 @@ def test_a_scenario_whose_code_is_broken_ends_early_with_one_traceback() -> None
     assert error.count == report.finished == 50
     assert error.traceback is not None
     assert error.traceback.count("in broken") == 1
-    assert "run_iteration" not in error.traceback
+    assert "iterate" not in error.traceback
 
 
 def test_one_good_iteration_among_exceptions_lets_the_run_go_on() -> None:
@@ -292,7 +316,7 @@ def test_progress_comes_once_a_second() -> None:
         ten_ms,
         arrivals(100, 5),
         on_progress=seen.append,
-        on_finish=lambda end, took, outcome: finished.append(outcome),
+        on_finish=lambda outcome, end, took: finished.append(outcome),
     )
     assert [round(p.elapsed / 1e9) for p in seen] == [1, 2, 3, 4, 5]
     assert [p.offered for p in seen] == [101, 201, 301, 401, 500]
@@ -362,3 +386,171 @@ class TestWhatCannotBeRun:
             arrivals(duration=0)
         with pytest.raises(ConfigurationError, match="longer than 0 s"):
             ConstantVUs(vus=1, duration=ms(0))
+
+
+class TestTogether:
+    def test_each_has_its_offset_and_its_own_report(self) -> None:
+        async def main() -> dict[str, WorkerReport]:
+            clock = VirtualClock()
+            runs = [
+                ScenarioRun(
+                    Scenario(name=name, executor=executor, iteration=ten_ms, start=seconds(start)),
+                    clients=[None],
+                    clock=clock,
+                    classify=lambda error: None,
+                )
+                for name, executor, start in (
+                    ("first", arrivals(10, 4), 0),
+                    ("second", ConstantVUs(vus=1, duration=1), 2),
+                )
+            ]
+            await execute_together(runs)
+            return {run.scenario.name: run.report() for run in runs}
+
+        reports = run_virtual(main())
+        assert reports["first"].samples.due.min() == 0
+        assert reports["second"].samples.due.min() == seconds(2)
+        assert reports["second"].started_at - reports["first"].started_at >= timedelta(seconds=1.9)
+        together = merge(reports, name="both")
+        assert together.offered == 40 + 100
+        assert len(together.samples) == 140
+        assert together.duration == pytest.approx(seconds(4), rel=0.01)
+        assert together.samples.steps == ("both",)
+
+    def test_steps_carry_the_name_of_their_scenario(self) -> None:
+        async def steps(iteration: Iteration) -> None:
+            async with iteration.step("login"):
+                await asyncio.sleep(0.001)
+            if iteration.index == 1:
+                iteration.check(False, "no")
+
+        one = report_of(steps, arrivals(10, 1))
+        other = report_of(ten_ms, arrivals(5, 1))
+        another = report_of(steps, arrivals(20, 1))
+        both = merge({"a": one, "b": other, "c": another}, name="all")
+        assert both.samples.steps == ("all", "a.login", "c.login")
+        assert len(both.samples.of_step("a.login")) == 10
+        assert len(both.samples.of_step("c.login")) == 20
+        assert len(both.samples.iterations) == 35
+        assert sum(error.count for error in both.errors) == 2
+        assert (both.offered, both.finished, both.broken) == (35, 35, False)
+
+    def test_one_that_is_cancelled_takes_the_others_with_it(self) -> None:
+        async def main() -> list[WorkerReport]:
+            clock = VirtualClock()
+            runs = [
+                ScenarioRun(
+                    Scenario(
+                        name=name, executor=arrivals(10, 60), iteration=ten_ms, start=seconds(at)
+                    ),
+                    clients=[None],
+                    clock=clock,
+                    classify=lambda error: None,
+                )
+                for name, at in (("a", 0), ("b", 1), ("late", 30))
+            ]
+            task = asyncio.create_task(execute_together(runs))
+            await asyncio.sleep(2.05)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+            return [run.report() for run in runs]
+
+        a, b, late = run_virtual(main())
+        assert (a.offered, b.offered, late.offered) == (21, 11, 0)
+        assert a.interrupted
+        assert late.in_flight_peak == 0
+
+
+def test_what_is_raised_beside_exceptions_is_an_error_of_the_scenarios_code() -> None:
+    async def fails(iteration: Iteration) -> None:
+        pytest.fail("inside an iteration")
+
+    report = report_of(fails, arrivals(100, 1))
+    (error,) = report.errors
+    assert error.outcome is Outcome.EXCEPTION
+    assert "inside an iteration" in error.message
+    assert report.broken
+
+
+def test_an_iteration_that_cancels_itself_is_not_unfinished() -> None:
+    async def cancels(iteration: Iteration) -> None:
+        raise asyncio.CancelledError
+
+    report = report_of(cancels, arrivals(10, 1))
+    assert (report.finished, report.unfinished) == (10, 0)
+    assert (report.samples.iterations.outcome == Outcome.EXCEPTION).all()
+
+
+def test_an_iteration_that_will_not_be_cancelled_is_an_error_and_no_hang() -> None:
+    async def stubborn(iteration: Iteration) -> None:
+        while True:
+            try:
+                await asyncio.sleep(1000)
+            except asyncio.CancelledError:
+                if iteration.index >= 0:
+                    continue
+                raise
+
+    async def main() -> None:
+        run = ScenarioRun(
+            Scenario(name="stubborn", executor=arrivals(1, 2), iteration=stubborn),
+            clients=[None],
+            clock=VirtualClock(),
+            classify=lambda error: None,
+            grace=seconds(1),
+        )
+        with pytest.raises(
+            ScenarioError, match="2 iterations caught their cancellation and went on"
+        ):
+            await run.execute()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            coroutine = task.get_coro()
+            assert coroutine is not None
+            with contextlib.suppress(RuntimeError):
+                coroutine.close()
+
+    with contextlib.suppress(RuntimeError):
+        run_virtual(main())
+
+
+def test_what_a_client_tells_is_kept_for_the_step_and_the_iteration() -> None:
+    clock_at: list[int] = []
+
+    async def asks(iteration: Iteration) -> None:
+        now = iteration._run.now
+        await asyncio.sleep(0.005)
+        async with iteration.step("one"):
+            iteration.connected(1, 2, 3)
+            iteration.sent(now(), False)
+            await asyncio.sleep(0.01)
+            iteration.answered(response(200), now())
+            iteration.received(10)
+        async with iteration.step("two"):
+            await asyncio.sleep(0.001)
+            clock_at.append(now())
+            iteration.sent(now(), True)
+            await asyncio.sleep(0.02)
+            iteration.answered(response(200), now())
+            iteration.received(5)
+
+    report = report_of(asks, arrivals(1, 1))
+    whole, one, two = (
+        report.samples.iterations,
+        report.samples.of_step("one"),
+        report.samples.of_step("two"),
+    )
+    assert (one.size.tolist(), two.size.tolist(), whole.size.tolist()) == ([10], [5], [15])
+    assert (one.reused.tolist(), two.reused.tolist(), whole.reused.tolist()) == (
+        [False],
+        [True],
+        [False],
+    )
+    assert two.sent.tolist() == clock_at
+    assert whole.sent.tolist() == one.sent.tolist()
+    assert whole.first_byte.tolist() == two.first_byte.tolist()
+    assert two.service_time.tolist() == pytest.approx([20 * 10**6])
+    made = report.connections
+    assert (made.index.tolist(), made.step.tolist()) == ([0], [1])
+    assert (made.dns.tolist(), made.connect.tolist(), made.tls.tolist()) == ([1], [2], [3])

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from pytest_certload.samples import Observation, Outcome, Samples
+from pytest_certload.samples import Connections, Observation, Outcome, Samples
 from pytest_certload.stats.summary import summarize
 
 MS = 1_000_000
@@ -52,6 +53,47 @@ def test_what_never_got_over_is_an_error_and_no_throughput() -> None:
     )
     assert (summary.count, summary.ok, summary.errors, summary.rate) == (3, 1, 2, 1)
     assert summary.statuses == {0: 1, 200: 1}, "a dropped iteration asked for nothing"
+
+
+def test_who_still_waited_at_the_end_is_as_old_as_they_were_then() -> None:
+    """Left out, they would make a server that never answers look quick."""
+    summary = summarize(
+        rows(
+            row(10),
+            row(60_000, status=0, outcome=Outcome.UNFINISHED),
+            row(50_000, status=0, outcome=Outcome.DROPPED),  # never got a slot
+            row(0, status=0, outcome=Outcome.DROPPED),  # refused when it was due
+            row(30_000, status=0, outcome=Outcome.TIMEOUT),
+        ),
+        name="storm",
+        window_seconds=1,
+    )
+    assert summary.response_time.count == 3
+    assert (summary.response_time.p50, summary.response_time.max) == (50_000 * MS, 60_000 * MS)
+    assert summary.service_time.count == 2
+    assert summary.service_time.max == 59_998 * MS
+
+
+def test_service_time_counts_from_the_send_and_its_parts_are_told_apart() -> None:
+    sent = Observation(
+        step=0, index=0, due=0, start=2 * MS, sent=3 * MS, first_byte=8 * MS, end=9 * MS, size=40
+    )
+    unsent = Observation(step=0, index=1, due=0, start=2 * MS, end=4 * MS)
+    made = Connections(
+        index=np.array([0, 1]),
+        step=np.zeros(2, np.int16),
+        dns=np.array([0, 0]),
+        connect=np.array([MS, 3 * MS]),
+        tls=np.array([0, 7 * MS]),
+    )
+    summary = summarize(rows(sent, unsent), name="storm", window_seconds=1, connections=made)
+    assert (summary.service_time.min, summary.service_time.max) == (2 * MS, 6 * MS)
+    assert summary.received_bytes == 40
+    assert {name: phase.max for name, phase in summary.phases.items()} == {
+        "first byte": 5 * MS,
+        "connect": 3 * MS,
+        "tls": 7 * MS,
+    }
 
 
 def test_nothing_at_all() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pytest_certload.engine.clock import Clock
 from pytest_certload.errors import ConfigurationError
-from pytest_certload.units import Duration
+from pytest_certload.units import Duration, Rate
 
 __all__ = ["Drive", "Executor", "Load", "check_slots", "check_window"]
 
@@ -25,6 +25,10 @@ class Load(Protocol):
     @property
     def started(self) -> int:
         """Iterations that have been started."""
+
+    @property
+    def backlog(self) -> int:
+        """Iterations that are due and wait for a slot."""
 
     @property
     def in_flight(self) -> int:
@@ -44,25 +48,37 @@ class Load(Protocol):
     def stop(self) -> None:
         """Start nothing any more."""
 
-    def not_started(self) -> npt.NDArray[np.int64]:
-        """Due times of iterations that became due and were never started, in order."""
-
-
-#: Runs iteration ``(index, due)`` to its end; errors are recorded, not raised.
-RunIteration = Callable[[int, int], Awaitable[Any]]
+    def not_started(self) -> tuple[int, npt.NDArray[np.int64]]:
+        """What became due and still waits: the first one's index, and their due times, in order."""
 
 
 class Drive(Protocol):
     """What an executor is handed to work with."""
 
     clock: Clock
+    #: When the load begins, warm-up included.
     begin: int
+    #: Seeds what an executor draws.
+    seed: int
 
-    def run(self, index: int, due: int) -> Awaitable[Any]:
-        """Run one iteration to its end in the caller's task; errors are recorded, not raised."""
+    def iterate(
+        self,
+        index: int,
+        due: int,
+        vu: int,
+        queued: bool = False,
+        done: Callable[[int], None] | None = None,
+    ) -> Coroutine[Any, Any, None]:
+        """Run one iteration to its end; errors are recorded, not raised.
 
-    def spawn(self, work: Awaitable[Any], done: Callable[[], None]) -> None:
-        """Run ``work`` in a task of its own and call ``done`` when it is over, however it ended."""
+        ``done`` is called with the number of the VU, however the iteration ended.
+        """
+
+    def spawn(self, work: Coroutine[Any, Any, None], vu: int) -> None:
+        """Run ``work`` in a task of its own, the only one of that VU."""
+
+    def drop(self, index: int, due: int) -> None:
+        """Record that an iteration was dropped."""
 
 
 class Executor(Protocol):
@@ -74,7 +90,7 @@ class Executor(Protocol):
 
     @property
     def duration(self) -> Duration:
-        """Length of the measured window."""
+        """Length of the measured window; where iterations can run out, the longest it may be."""
 
     @property
     def warm_up(self) -> Duration:
@@ -85,8 +101,29 @@ class Executor(Protocol):
         """Most iterations in flight at once."""
 
     @property
+    def planned(self) -> int | None:
+        """How many iterations become due, warm-up included; None when the server's speed decides."""
+
+    @property
+    def ends_early(self) -> bool:
+        """Whether the window ends with the last iteration instead of after its duration."""
+
+    @property
     def parameters(self) -> Mapping[str, str | int | float]:
         """What reports say of it, flat."""
+
+    def replaced(
+        self,
+        *,
+        duration: Duration | None = None,
+        rate: Rate | None = None,
+        vus: int | None = None,
+    ) -> Executor:
+        """The same with other values, where it has them; in a ramp the highest one is replaced.
+
+        Raises:
+            ConfigurationError: A value that cannot be used.
+        """
 
     def begin(self, drive: Drive) -> Load:
         """Begin to make the load; returns at once."""

@@ -1,0 +1,199 @@
+"""What was run in this session, and what came of it? The bookkeeping behind every report.
+
+Nothing in here knows pytest: node ids and settings come in as plain data.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+from pytest_certload.engine.runner import Progress, WorkerReport
+from pytest_certload.options import Settings
+from pytest_certload.report.record import ErrorRecord, GeneratorRecord, RunRecord, ThresholdRecord
+from pytest_certload.report.summary_files import write_summary
+from pytest_certload.samples import Outcome
+from pytest_certload.stats.summary import LatencySummary, summarize_latency
+from pytest_certload.verdict.diagnosis import Validity, generator_lag
+from pytest_certload.verdict.measure import Measure
+from pytest_certload.verdict.result import RunResult
+
+__all__ = ["Bookkeeper", "Run"]
+
+#: Judging one of these is what makes errors part of the verdict.
+_ERROR_METRICS = frozenset({"errors", "error rate", "ok"})
+
+
+@dataclass(kw_only=True)
+class Run:
+    """The bookkeeping of one load: what was asked, what came of it, and where the files lie.
+
+    Attributes:
+        nodeid: The test's node id.
+        name: The scenario's, unique in the session.
+        executor, parameters: As in ``RunRecord``.
+        reduced: What the options changed.
+        stack: What it runs on.
+        result: Its figures, once it is over.
+        validity: Whether it may be judged, likewise.
+        state, failure: As in ``RunRecord``.
+        files: Where its summary lies.
+    """
+
+    nodeid: str
+    name: str
+    executor: str
+    parameters: Mapping[str, str | int | float]
+    reduced: tuple[str, ...]
+    stack: Mapping[str, str]
+    result: RunResult | None = None
+    validity: Validity | None = None
+    state: str = "running"
+    failure: str | None = None
+    files: tuple[Path, ...] = ()
+
+    def record(self) -> RunRecord:
+        """The document that every report is written from."""
+        result = self.result
+        assert result is not None, "a run has a record once it has ended"
+        report = result.report
+        return RunRecord(
+            nodeid=self.nodeid,
+            scenario=self.name,
+            executor=self.executor,
+            parameters=dict(self.parameters),
+            state=self.state,
+            reduced=self.reduced,
+            started_at=report.started_at.isoformat(timespec="milliseconds"),
+            duration_seconds=report.duration.total_seconds,
+            drain_seconds=report.drain.total_seconds,
+            offered=report.offered,
+            started=report.started,
+            finished=report.finished,
+            dropped=report.dropped,
+            unfinished=report.unfinished,
+            offered_rate=float(result.offered_rate),
+            achieved_rate=float(result.achieved_rate),
+            backlog_peak=report.backlog_peak,
+            in_flight_peak=report.in_flight_peak,
+            lateness=_lateness(report),
+            validity=self.validity.state if self.validity else "unjudged",
+            validity_reasons=self.validity.reasons if self.validity else (),
+            generator=_generator(report),
+            iterations=result.summary,
+            steps=tuple(step.summary for step in result.steps.values()),
+            thresholds=tuple(
+                ThresholdRecord(
+                    metric=j.metric,
+                    step=j.step,
+                    condition=j.condition,
+                    actual=j.actual,
+                    passed=j.passed,
+                )
+                for j in dict.fromkeys(result.judgements)
+            ),
+            errors=tuple(
+                ErrorRecord(
+                    step=e.step,
+                    outcome=e.outcome.label,
+                    message=e.message,
+                    count=e.count,
+                    traceback=e.traceback,
+                )
+                for e in report.errors
+            ),
+            failure=self.failure,
+            stack=dict(self.stack),
+            environment=_environment(),
+        )
+
+
+def _lateness(report: WorkerReport) -> LatencySummary:
+    rows = report.samples.iterations
+    return summarize_latency(rows.lateness[rows.outcome != Outcome.DROPPED])
+
+
+def _generator(report: WorkerReport) -> GeneratorRecord | None:
+    own = report.generator
+    if own is None:
+        return None
+    return GeneratorRecord(lag=generator_lag(report), **asdict(own))
+
+
+def _environment() -> dict[str, str]:
+    return {
+        "pytest_certload": version("pytest-certload"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu_count": str(os.cpu_count() or 0),
+    }
+
+
+@dataclass(kw_only=True)
+class Bookkeeper:
+    """Every run of the session, and the names that are taken.
+
+    Attributes:
+        settings: The options.
+        live: Shows where a run stands, once a second: scenario, progress, and p95 of the latest
+            iterations in nanoseconds; None when nobody watches.
+        announce: Says a line to whoever watches the session.
+    """
+
+    settings: Settings
+    announce: Callable[[str], None] = lambda text: None
+    live: Callable[[str, Progress, int | None], None] | None = None
+    runs: list[Run] = field(default_factory=list)
+    _names: set[str] = field(default_factory=set)
+
+    def unique_name(self, wanted: str) -> str:
+        """The name, with a number when it is taken: two runs never share a summary file."""
+        name, number = wanted, 2
+        while name in self._names:
+            name, number = f"{wanted}-{number}", number + 1
+        self._names.add(name)
+        return name
+
+    def of_test(self, nodeid: str) -> list[Run]:
+        """The runs of one test."""
+        return [run for run in self.runs if run.nodeid == nodeid]
+
+    def run_of(self, measure: Measure) -> Run | None:
+        """The run that a figure comes from."""
+        for run in self.runs:
+            if run.result is not None and measure.belongs_to(run.result.judgements):
+                return run
+        return None
+
+    def save(self, run: Run) -> None:
+        """Write the run's summary files.
+
+        Raises:
+            ReportError: They cannot be written.
+        """
+        run.files = write_summary(run.record(), self.settings.results)
+
+    def unproven(self, nodeid: str, *, had_load: bool) -> str | None:
+        """Why a test that raised nothing is not a pass after all; None when it is one."""
+        runs = self.of_test(nodeid)
+        if had_load and not runs:
+            return (
+                "the test asked for `load` and made none, so it proves nothing: "
+                "is an `await` missing before load.…(…)?"
+            )
+        for run in runs:
+            if run.result is None:
+                return f"the load of scenario {run.name} never ended"
+            errors = run.result.summary.errors
+            judged = any(j.metric in _ERROR_METRICS for j in run.result.judgements)
+            if errors and not judged:
+                return (
+                    f"{errors:,} of {run.result.summary.count:,} iterations of scenario "
+                    f"{run.name} failed and the test does not judge it: "
+                    "add `assert result.error_rate < …`"
+                )
+        return None

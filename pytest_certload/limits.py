@@ -1,0 +1,76 @@
+"""Does the machine have what the load will need? Asked before it begins, so that it does not end midway."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from pytest_certload.errors import ConfigurationError
+from pytest_certload.samples import ROW
+
+__all__ = ["check_descriptors", "check_memory"]
+
+#: Descriptors for everything else: files, the event loop, the database.
+_OTHER_DESCRIPTORS = 64
+#: While the figures are made, rows and columns are there at once.
+_COPIES = 2
+
+
+def check_descriptors(connections: int) -> None:
+    """Make sure that so many connections can be open at once.
+
+    Raises:
+        ConfigurationError: The process may not have so many descriptors.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit != resource.RLIM_INFINITY and connections + _OTHER_DESCRIPTORS > limit:
+        raise ConfigurationError(
+            f"max_in_flight: {connections:,} connections want {connections + _OTHER_DESCRIPTORS:,} "
+            f"file descriptors and this process may have {limit:,}; raise the limit (ulimit -n), or "
+            "allow fewer in flight"
+        )
+
+
+def check_memory(planned: Mapping[str, int | None], say: Callable[[str], None]) -> None:
+    """Say what memory the samples will need, and make sure that it is there.
+
+    Args:
+        planned: For each scenario how many iterations become due; None: the server's speed decides.
+        say: Told a line.
+
+    Raises:
+        ConfigurationError: There is less.
+    """
+    for name, count in planned.items():
+        size = ROW.itemsize
+        if count is None:
+            say(f"{name}: samples take {size} B an iteration and step, twice that at the end")
+            continue
+        need = count * size
+        say(
+            f"{name}: {count:,} iterations are due; samples take {_mebibytes(need)} MiB, as much again "
+            "for each step, and twice that at the end"
+        )
+        free = _available_memory()
+        if free is not None and need * _COPIES > free:
+            raise ConfigurationError(
+                f"{name}: the samples of {count:,} iterations want {_mebibytes(need * _COPIES)} MiB of "
+                f"memory and {_mebibytes(free)} MiB are there; offer less, or for a shorter time"
+            )
+
+
+def _mebibytes(octets: int) -> str:
+    return f"{octets / 2**20:,.1f}"
+
+
+def _available_memory() -> int | None:
+    """Octets that can be had without swapping (Linux); None elsewhere."""
+    try:
+        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None

@@ -1,0 +1,83 @@
+"""How may a load be made, beside what it is? The keywords of ``load.run`` and its shorter forms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypedDict
+
+from pytest_certload.errors import ConfigurationError
+from pytest_certload.options import TRANSPORTS
+from pytest_certload.units import Duration, parse_duration
+
+__all__ = ["CONNECTIONS", "CheckedOptions", "RunOptions"]
+
+#: How requests share connections.
+CONNECTIONS = ("keep-alive", "per-vu", "fresh")
+
+
+class RunOptions(TypedDict, total=False):
+    """The keywords, all optional.
+
+    Attributes:
+        base_url: The server; default: the marker's, the stack's, or ``--certload-base-url``.
+        headers: Sent with every request, beside the stack's token.
+        timeout: Total time a request may take; default 30 s.
+        grace: How long iterations may go on after the window has ended; default 30 s.
+        seed: Seeds ``iteration.rng``, Poisson arrivals and drawn pauses; default 0.
+        transport: ``aiohttp`` or ``fast``; default: ``--certload-transport``.
+        connections: ``keep-alive``: a pool that all share (default); ``per-vu``: one for each VU;
+            ``fresh``: a new one for each request.
+        allow_dropped: Share of the iterations, 0 to 1, that may be dropped; default 0.
+    """
+
+    base_url: str | None
+    headers: Mapping[str, str] | None
+    timeout: object
+    grace: object
+    seed: int
+    transport: str | None
+    connections: str
+    allow_dropped: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedOptions:
+    """The same, read and checked.
+
+    Raises:
+        ConfigurationError: A value that cannot be used.
+    """
+
+    base_url: str | None = None
+    headers: Mapping[str, str] | None = field(default=None, repr=False)
+    timeout: object = "30s"
+    grace: object = "30s"
+    seed: int = 0
+    transport: str | None = None
+    connections: str = "keep-alive"
+    allow_dropped: float = 0
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("connections", self.connections, CONNECTIONS),
+            ("transport", self.transport or TRANSPORTS[0], TRANSPORTS),
+        ):
+            if value not in known:
+                raise ConfigurationError(f"{name}: {value!r} is none of {', '.join(known)}")
+        if not 0 <= self.allow_dropped <= 1:
+            raise ConfigurationError(
+                f"allow_dropped: {self.allow_dropped!r} is no share from 0 to 1"
+            )
+        parse_duration(self.timeout, name="timeout")
+        parse_duration(self.grace, name="grace")
+
+    @property
+    def request_timeout(self) -> Duration:
+        """Total time a request may take."""
+        return parse_duration(self.timeout, name="timeout")
+
+    @property
+    def grace_period(self) -> Duration:
+        """How long iterations may go on after the window."""
+        return parse_duration(self.grace, name="grace")

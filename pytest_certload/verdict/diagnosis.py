@@ -1,0 +1,122 @@
+"""May the run be judged? Whether the generator made the load it says, or was the limit itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_certload.engine.runner import WorkerReport
+from pytest_certload.samples import Outcome
+from pytest_certload.stats.summary import LatencySummary, summarize_latency
+from pytest_certload.units import format_duration, format_rate, ms
+
+__all__ = ["Validity", "diagnose", "generator_lag"]
+
+_SOME_LAG = ms(10)
+_LONG_PAUSE = ms(50)
+_HALF = 0.5
+_TENTH = 0.1
+_THIRD = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validity:
+    """Whether a run may be judged.
+
+    Attributes:
+        state: ``valid``; ``suspect``: the generator was disturbed, so that latency is at most as high
+            as it says; ``invalid``: the load was not offered as it should, or the generator set the
+            pace, so neither a pass nor a fault of the server is proven.
+        reasons: Why it is not valid, each with what to change.
+    """
+
+    state: Literal["valid", "suspect", "invalid"]
+    reasons: tuple[str, ...]
+
+
+def generator_lag(report: WorkerReport) -> LatencySummary:
+    """How late iterations began that found a free slot: the generator's own lateness, nanoseconds."""
+    rows = report.samples.iterations
+    return summarize_latency(rows.lateness[~rows.queued & (rows.outcome != Outcome.DROPPED)])
+
+
+def diagnose(report: WorkerReport, *, allow_dropped: float = 0) -> Validity:
+    """Judge the generator by what it saw of itself, before anything judges the server.
+
+    Args:
+        report: The run.
+        allow_dropped: Share of the iterations, 0 to 1, that may be dropped.
+    """
+    invalid = tuple(_invalid(report, allow_dropped))
+    if invalid:
+        return Validity(state="invalid", reasons=invalid)
+    suspect = tuple(_suspect(report))
+    return Validity(state="suspect" if suspect else "valid", reasons=suspect)
+
+
+def _invalid(report: WorkerReport, allow_dropped: float) -> Iterator[str]:
+    pace = _generator_set_the_pace(report)
+    if pace is not None:
+        yield (
+            f"the generator was the limit, not the server: {pace}; offer less, use "
+            "--certload-transport fast, or give the generator a machine with more to spare"
+        )
+    if report.dropped > allow_dropped * report.offered:
+        served = report.finished / report.offered
+        window = report.duration.total_seconds + report.drain.total_seconds
+        rate = format_rate(report.finished / window) if window else "none"
+        yield (
+            f"the offered load was not offered: {report.dropped:,} of {report.offered:,} iterations "
+            f"never started, as {report.in_flight_peak:,} were in flight (max_in_flight) and the "
+            f"backlog was not worked off within the grace period; {served:.1%} were served, {rate}; "
+            "offer less, or allow more in flight"
+        )
+
+
+def _generator_set_the_pace(report: WorkerReport) -> str | None:
+    lag = generator_lag(report)
+    felt = summarize_latency(_response_times(report))
+    if lag.p50 and felt.p50 and lag.p50 > _SOME_LAG and lag.p50 > _HALF * felt.p50:
+        return (
+            f"half of the iterations that found a free slot began {format_duration(lag.p50)} late or "
+            f"more, of {format_duration(felt.p50)} that they took"
+        )
+    own = report.generator
+    if own is not None and own.busy_share > _HALF and not _has_schedule(report):
+        return f"its event loop used a whole core in {own.busy_share:.0%} of the seconds"
+    return None
+
+
+def _has_schedule(report: WorkerReport) -> bool:
+    """Whether arrivals were due by the clock; in the closed model each begins when it is due."""
+    return bool((report.samples.iterations.lateness > 0).any())
+
+
+def _suspect(report: WorkerReport) -> Iterator[str]:
+    lag = generator_lag(report)
+    felt = summarize_latency(_response_times(report))
+    if lag.p99 and felt.p99 and lag.p99 > _SOME_LAG and lag.p99 > _TENTH * felt.p99:
+        yield (
+            f"one iteration in a hundred began {format_duration(lag.p99)} late or more for the "
+            "generator's own reasons, and its response time has that in it"
+        )
+    own = report.generator
+    if own is None:
+        return
+    if own.busy_share > _TENTH:
+        yield f"the generator used a whole core in {own.busy_share:.0%} of the seconds"
+    if own.wait_share is not None and own.wait_share > _THIRD:
+        yield f"for {own.wait_share:.0%} of the time other processes kept the generator from running"
+    if own.steal_share is not None and own.steal_share > _TENTH:
+        yield f"the machine's host gave {own.steal_share:.0%} of its CPU time to others"
+    if own.gc_longest > _LONG_PAUSE:
+        yield f"collecting garbage stopped the generator for {format_duration(own.gc_longest)}"
+
+
+def _response_times(report: WorkerReport) -> npt.NDArray[np.int64]:
+    rows = report.samples.iterations
+    return rows.response_time[rows.felt]

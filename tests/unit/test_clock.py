@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_certload.engine import clock
+from pytest_certload.engine.clock import Alarm, SystemClock
+
+Make = Callable[[Callable[[], None]], Alarm]
+
+
+def by_event_loop(ring: Callable[[], None]) -> Alarm:
+    return clock._LoopAlarm(asyncio.get_running_loop(), ring)
+
+
+def by_system(ring: Callable[[], None]) -> Alarm:
+    return SystemClock().alarm(ring)
+
+
+@pytest.fixture(params=[by_event_loop, by_system])
+def make(request: pytest.FixtureRequest) -> Make:
+    found: Make = request.param
+    return found
+
+
+def rings(make: Make, script: Callable[[Alarm], None], *, wait: float) -> list[int]:
+    """When an alarm rang while a script of its owner went on, for so many seconds."""
+
+    async def main() -> list[int]:
+        seen: list[int] = []
+        alarm = make(lambda: seen.append(time.monotonic_ns()))
+        script(alarm)
+        await asyncio.sleep(wait)
+        alarm.close()
+        alarm.close()
+        return seen
+
+    return asyncio.run(main())
+
+
+def test_rings_once_and_never_early(make: Make) -> None:
+    wanted = time.monotonic_ns() + 20_000_000
+    (rang,) = rings(make, lambda alarm: alarm.set(wanted), wait=0.1)
+    assert rang >= wanted
+
+
+def test_rings_at_once_for_what_is_past(make: Make) -> None:
+    for past in (0, time.monotonic_ns() - 10**9):
+        assert len(rings(make, lambda alarm, past=past: alarm.set(past), wait=0.05)) == 1  # type: ignore[misc]
+
+
+def test_a_new_time_replaces_the_old_one(make: Make) -> None:
+    soon, later = (time.monotonic_ns() + n * 1_000_000 for n in (10, 60))
+
+    def script(alarm: Alarm) -> None:
+        alarm.set(soon)
+        alarm.set(later)
+
+    (rang,) = rings(make, script, wait=0.2)
+    assert rang >= later
+
+
+def test_does_not_ring_when_it_is_cancelled(make: Make) -> None:
+    def script(alarm: Alarm) -> None:
+        alarm.set(time.monotonic_ns() + 10_000_000)
+        alarm.cancel()
+
+    assert rings(make, script, wait=0.05) == []
+
+
+def test_can_be_set_again_while_it_rings(make: Make) -> None:
+    async def main() -> int:
+        count = 0
+        over = asyncio.Event()
+
+        def ring() -> None:
+            nonlocal count
+            count += 1
+            if count == 3:
+                over.set()
+            else:
+                alarm.set(time.monotonic_ns() + 1_000_000)
+
+        alarm = make(ring)
+        alarm.set(time.monotonic_ns())
+        async with asyncio.timeout(5):
+            await over.wait()
+        # It has not been set again, so it keeps quiet.
+        await asyncio.sleep(0.02)
+        alarm.close()
+        return count
+
+    assert asyncio.run(main()) == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: timerfd")
+def test_leaves_no_descriptor_open() -> None:
+    def open_descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = open_descriptors()
+    rings(by_system, lambda alarm: alarm.set(0), wait=0.01)
+    assert open_descriptors() == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: timerfd")
+def test_without_a_descriptor_it_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pytest_certload.engine import timerfd
+
+    class Refusing:
+        timerfd_settime = None
+
+        @staticmethod
+        def timerfd_create(kind: int, flags: int) -> int:
+            return -1
+
+    monkeypatch.setattr(timerfd, "_libc", lambda: Refusing)
+
+    async def main() -> None:
+        with pytest.raises(OSError, match="timerfd_create failed"):
+            SystemClock().alarm(lambda: None)
+
+    asyncio.run(main())

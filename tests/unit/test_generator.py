@@ -1,0 +1,280 @@
+"""The generator watches and judges itself."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from pytest_certload import ConfigurationError, Outcome, Samples
+from pytest_certload.engine.clock import SystemClock
+from pytest_certload.engine.collector import QuietCollector
+from pytest_certload.engine.runner import WorkerReport
+from pytest_certload.engine.watchdog import SelfReport, Watchdog
+from pytest_certload.limits import check_descriptors, check_memory
+from pytest_certload.samples import QUEUED, Connections, Observation
+from pytest_certload.testing import VirtualClock, run_virtual
+from pytest_certload.units import ms, seconds
+from pytest_certload.verdict.diagnosis import diagnose, generator_lag
+
+MS = 1_000_000
+WELL = SelfReport(
+    loop_lag_p50=MS // 10,
+    loop_lag_p99=MS,
+    loop_lag_max=2 * MS,
+    cpu_share=0.2,
+    busy_share=0.0,
+    wait_share=0.01,
+    steal_share=0.0,
+    gc_pauses=3,
+    gc_longest=MS,
+    gc_total=2 * MS,
+    memory_growth=0,
+)
+NO_CONNECTIONS = Connections(
+    index=np.empty(0, np.int64),
+    step=np.empty(0, np.int16),
+    dns=np.empty(0, np.int64),
+    connect=np.empty(0, np.int64),
+    tls=np.empty(0, np.int64),
+)
+
+
+def report(
+    *, lag: int, took: int, count: int = 200, queued: bool = False, own: SelfReport = WELL
+) -> WorkerReport:
+    """A run in which every iteration began so late, and took so long from its start; nanoseconds."""
+    rows = [
+        Observation(
+            step=0,
+            index=index,
+            due=index * 10 * MS,
+            start=index * 10 * MS + lag,
+            end=index * 10 * MS + lag + took,
+            status=200,
+            flags=QUEUED if queued else 0,
+        )
+        for index in range(count)
+    ]
+    return WorkerReport(
+        samples=Samples.from_observations(rows, steps=("tested",)),
+        connections=NO_CONNECTIONS,
+        started_at=datetime(2026, 1, 2, tzinfo=UTC),
+        duration=seconds(2),
+        drain=ms(0),
+        offered=count,
+        started=count,
+        started_in_window=count,
+        finished=count,
+        dropped=0,
+        unfinished=0,
+        backlog_peak=0,
+        in_flight_peak=10,
+        errors=(),
+        interrupted=False,
+        broken=False,
+        generator=own,
+    )
+
+
+class TestTheVerdict:
+    def test_a_quiet_generator_is_valid(self) -> None:
+        assert diagnose(report(lag=MS // 5, took=5 * MS)).state == "valid"
+
+    def test_waiting_for_a_slot_is_the_servers_doing(self) -> None:
+        run = report(lag=900 * MS, took=5 * MS, queued=True)
+        assert diagnose(run).state == "valid"
+        assert generator_lag(run).count == 0
+
+    def test_a_generator_that_is_late_itself_is_the_limit(self) -> None:
+        verdict = diagnose(report(lag=80 * MS, took=40 * MS))
+        assert verdict.state == "invalid"
+        (reason,) = verdict.reasons
+        assert "the generator was the limit, not the server" in reason
+        assert "began 80 ms late or more, of 120 ms that they took" in reason
+        assert "--certload-transport fast" in reason
+
+    def test_lateness_that_is_small_beside_what_the_server_takes_is_no_reason(self) -> None:
+        assert diagnose(report(lag=20 * MS, took=900 * MS)).state == "valid"
+
+    def test_a_hiccup_makes_it_suspect(self) -> None:
+        quiet = report(lag=MS, took=5 * MS).samples
+        due, start, end = quiet.due.copy(), quiet.start.copy(), quiet.end.copy()
+        start[:6] += 200 * MS
+        end[:6] += 200 * MS
+        run = replace(
+            report(lag=MS, took=5 * MS), samples=replace(quiet, due=due, start=start, end=end)
+        )
+        verdict = diagnose(run)
+        assert verdict.state == "suspect"
+        assert "one iteration in a hundred began 201 ms late" in verdict.reasons[0]
+
+    def test_vus_that_use_a_whole_core_are_held_back_by_the_generator(self) -> None:
+        run = report(lag=0, took=5 * MS, own=replace(WELL, busy_share=0.8, cpu_share=0.97))
+        verdict = diagnose(run)
+        assert verdict.state == "invalid"
+        assert "its event loop used a whole core in 80% of the seconds" in verdict.reasons[0]
+
+    @pytest.mark.parametrize(
+        ("own", "reason"),
+        [
+            (replace(WELL, busy_share=0.2), "used a whole core in 20% of the seconds"),
+            (replace(WELL, wait_share=0.4), "for 40% of the time other processes kept"),
+            (replace(WELL, steal_share=0.2), "gave 20% of its CPU time to others"),
+            (
+                replace(WELL, gc_longest=80 * MS),
+                "collecting garbage stopped the generator for 80 ms",
+            ),
+        ],
+    )
+    def test_what_disturbs_makes_it_suspect(self, own: SelfReport, reason: str) -> None:
+        verdict = diagnose(report(lag=MS, took=5 * MS, own=own))
+        assert verdict.state == "suspect"
+        assert reason in verdict.reasons[0]
+
+    def test_what_a_machine_does_not_tell_is_no_reason(self) -> None:
+        own = replace(WELL, wait_share=None, steal_share=None)
+        assert diagnose(report(lag=MS, took=5 * MS, own=own)).state == "valid"
+        assert diagnose(replace(report(lag=MS, took=5 * MS), generator=None)).state == "valid"
+
+    def test_dropped_iterations_are_invalid_unless_they_are_allowed(self) -> None:
+        run = replace(report(lag=0, took=MS), dropped=20, finished=180)
+        verdict = diagnose(run)
+        assert verdict.state == "invalid"
+        assert "20 of 200 iterations never started" in verdict.reasons[0]
+        assert "90.0% were served, 90/s" in verdict.reasons[0]
+        assert diagnose(run, allow_dropped=0.1).state == "valid"
+        assert diagnose(run, allow_dropped=0.09).state == "invalid"
+
+    def test_nothing_at_all(self) -> None:
+        assert diagnose(report(lag=0, took=0, count=0)).state == "valid"
+        errors = report(lag=0, took=MS)
+        outcome = np.full(200, Outcome.TIMEOUT, np.uint8)
+        assert (
+            diagnose(replace(errors, samples=replace(errors.samples, outcome=outcome))).state
+            == "valid"
+        )
+
+
+class TestTheWatchdog:
+    def watch(self, work: Callable[[], None], *, for_seconds: float) -> SelfReport:
+        async def main() -> SelfReport:
+            with QuietCollector() as collector:
+                watchdog = Watchdog(SystemClock(), collector)
+                watchdog.start()
+                end = time.monotonic() + for_seconds
+                while time.monotonic() < end:
+                    work()
+                    await asyncio.sleep(0.01)
+                return watchdog.stop()
+
+        return asyncio.run(main())
+
+    def test_moments_that_the_event_loop_slept_through_count(self) -> None:
+        blocked = False
+
+        def block_once() -> None:
+            nonlocal blocked
+            if not blocked:
+                blocked = True
+                time.sleep(0.4)
+
+        own = self.watch(block_once, for_seconds=0.8)
+        assert own.loop_lag_max >= 300 * MS
+        # Twenty beats of forty fell into the block, late by 0 to 400 ms; as one beat it would be lost.
+        assert own.loop_lag_p99 >= 300 * MS
+        assert own.cpu_share < 0.5, "sleeping is no work"
+
+    def test_work_is_told_from_waiting(self) -> None:
+        def work() -> None:
+            end = time.thread_time() + 0.05
+            while time.thread_time() < end:
+                pass
+
+        own = self.watch(work, for_seconds=0.5)
+        idle = self.watch(lambda: None, for_seconds=0.5)
+        assert own.cpu_share > 4 * idle.cpu_share
+
+    def test_every_second_is_looked_at_and_tidied(self) -> None:
+        """In virtual time: CPU time is what we say it is."""
+        cpu = 0
+
+        async def main() -> SelfReport:
+            clock = VirtualClock()
+            with QuietCollector() as collector:
+                watchdog = Watchdog(clock, collector, thread_time=lambda: cpu + clock.now() // 2)
+                watchdog.start()
+                await asyncio.sleep(4.5)
+                nonlocal_cpu(10**9)
+                await asyncio.sleep(5.6)
+                return watchdog.stop()
+
+        def nonlocal_cpu(more: int) -> None:
+            nonlocal cpu
+            cpu += more
+
+        own = run_virtual(main())
+        assert own.busy_share == 0.1, "one second of ten"
+        assert own.cpu_share == pytest.approx(0.5 + 1 / 10.1)
+        assert own.gc_pauses == 10
+        assert own.loop_lag_max == 0
+
+
+class TestTheCollector:
+    def test_keeps_quiet_until_it_is_told(self) -> None:
+        assert gc.isenabled()
+        with QuietCollector() as collector:
+            assert not gc.isenabled()
+            assert gc.get_freeze_count() > 1000, "what there was is set aside"
+            rubbish: list[object] = [[] for _ in range(5000)]
+            rubbish.append(rubbish)
+            del rubbish
+            assert collector.pauses == []
+            collector.tidy()
+            assert len(collector.pauses) == 1
+            assert collector.pauses[0] > 0
+        assert gc.isenabled()
+        assert gc.get_freeze_count() == 0
+
+    def test_leaves_it_as_it_was_also_after_an_error(self) -> None:
+        gc.disable()
+        try:
+            with pytest.raises(KeyError), QuietCollector():
+                raise KeyError
+            assert not gc.isenabled()
+        finally:
+            gc.enable()
+        before = list(gc.callbacks)
+        with QuietCollector():
+            assert len(gc.callbacks) == len(before) + 1
+        assert gc.callbacks == before
+
+
+class TestWhatTheMachineHas:
+    def test_descriptors(self) -> None:
+        check_descriptors(10)
+        with pytest.raises(
+            ConfigurationError, match=r"max_in_flight: 10,000,000 connections want .* \(ulimit -n\)"
+        ):
+            check_descriptors(10_000_000)
+
+    def test_memory_is_said_before_it_is_used(self) -> None:
+        said: list[str] = []
+        check_memory({"storm": 50_100, "burst": None}, said.append)
+        assert said == [
+            "storm: 50,100 iterations are due; samples take 3.1 MiB, as much again for each step, and "
+            "twice that at the end",
+            "burst: samples take 64 B an iteration and step, twice that at the end",
+        ]
+
+    def test_memory_that_is_not_there(self) -> None:
+        with pytest.raises(
+            ConfigurationError, match=r"storm: the samples of .* are there; offer less"
+        ):
+            check_memory({"storm": 10**13}, lambda line: None)
