@@ -23,7 +23,7 @@ from pytest_certload.engine.scenario import (
     IterationFunction,
     Scenario,
     check_iteration_function,
-    observe_response,
+    observer_of_iteration,
 )
 from pytest_certload.errors import ConfigurationError, InvalidRun, ScenarioError
 from pytest_certload.options import Settings
@@ -349,7 +349,7 @@ class Load:
             timeout=request_timeout,
             ca_path=endpoint.ca_path,
             headers=all_headers,
-            observe=observe_response,
+            observer=observer_of_iteration,
         )
         window = LiveWindow()
         live = self._bookkeeper.live

@@ -32,7 +32,7 @@ __all__ = [
     "Scenario",
     "Step",
     "UnexpectedStatus",
-    "observe_response",
+    "observer_of_iteration",
 ]
 
 _current_iteration: ContextVar[Iteration | None] = ContextVar(
@@ -48,14 +48,33 @@ class Response(Protocol):
         """The status code."""
 
 
-def observe_response(response: Response) -> None:
-    """Told by a client of a response: the iteration whose task this is remembers it.
+class _Observer:
+    """Told by a client of its responses: the iteration whose task this is remembers them.
 
-    So a failure status that nobody expected cannot pass unseen. Without an iteration it is nothing.
+    So a failure status that nobody expected cannot pass unseen.
     """
+
+    def __init__(self, iteration: Iteration) -> None:
+        self._iteration = iteration
+
+    def connected(self, dns: int, connect: int, tls: int) -> None:
+        """See the observer of the clients."""
+
+    def sent(self, at: int, reused: bool) -> None:
+        """See the observer of the clients."""
+
+    def answered(self, response: Response, at: int) -> None:
+        """See the observer of the clients."""
+        self._iteration._saw(response)
+
+    def received(self, size: int) -> None:
+        """See the observer of the clients."""
+
+
+def observer_of_iteration() -> _Observer | None:
+    """Who is told of the requests of this task; None outside an iteration."""
     iteration = _current_iteration.get()
-    if iteration is not None:
-        iteration._saw(response)
+    return None if iteration is None else _Observer(iteration)
 
 
 class UnexpectedStatus(Exception):
