@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pytest_certload.clients import TRANSPORTS
 from pytest_certload.errors import ConfigurationError
 from pytest_certload.units import Duration, Rate, parse_duration, parse_rate
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["OPTIONS", "Option", "Settings", "add_options", "read_settings"]
 
-TRANSPORTS = ("aiohttp", "fast")
 STACKS = ("auto", "docker", "embedded", "external")
 
 

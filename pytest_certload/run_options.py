@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypedDict
 
+from pytest_certload.clients import TRANSPORTS
 from pytest_certload.errors import ConfigurationError
-from pytest_certload.options import TRANSPORTS
 from pytest_certload.units import Duration, parse_duration
 
 __all__ = ["CONNECTIONS", "CheckedOptions", "RunOptions"]

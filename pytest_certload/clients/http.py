@@ -5,24 +5,36 @@ PYTEST_DONT_REWRITE: this is the hot path.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
-import ssl
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
+from yarl import URL
 
-from pytest_certload.errors import ConfigurationError
 from pytest_certload.samples import Outcome
 from pytest_certload.units import Duration
 
-__all__ = ["classify", "http_client"]
+from .deadlines import Deadlines
+from .exchange import Observer, ObserverOf
+from .tls import tls_context
+
+__all__ = ["HttpClient", "classify", "http_client"]
 
 #: Below the 60 s after which common servers close idle connections.
 _KEEP_ALIVE_SECONDS = 30.0
+#: Octets that are taken from the socket at once. asyncio's other way to read allocates four times as
+#: much for every segment, which is a fifth of all that a small request costs.
+_BUFFER = 65_536
+#: URLs kept ready; more than that are joined again.
+_KEPT_URLS = 16_384
 
 
 def http_client(
@@ -32,64 +44,359 @@ def http_client(
     timeout: Duration,
     ca_path: Path | None = None,
     headers: Mapping[str, str] | None = None,
-    observe: Callable[[aiohttp.ClientResponse], None] | None = None,
-) -> aiohttp.ClientSession:
-    """A client session bound to a base URL, for one event loop.
+    observer: ObserverOf | None = None,
+    fresh: bool = False,
+) -> HttpClient:
+    """An ``aiohttp.ClientSession`` bound to a base URL, for the running event loop.
 
     Cookies are not kept; certificates are always verified.
 
     Args:
         base_url: Where relative URLs lead, such as ``https://127.0.0.1:8443``.
         connections: Most connections at once.
-        timeout: Total time a request may take.
+        timeout: Total time a request may take, from the wait for a connection to the end of the
+            body; 0 for no limit.
         ca_path: PEM file of the only CA to trust; default: the machine's.
         headers: Sent with every request.
-        observe: Told of every response, in the task that made the request, before the request's
-            own code sees it.
+        observer: Who is told what becomes of the requests; default: nobody.
+        fresh: Make a new connection for every request, instead of keeping them.
 
     Raises:
         ConfigurationError: The CA file cannot be read.
     """
+    reuse: dict[str, Any] = (
+        {"force_close": True} if fresh else {"keepalive_timeout": _KEEP_ALIVE_SECONDS}
+    )
+    resolver = _Resolver()
     connector = _Connector(
+        observer,
+        resolver=resolver,
         limit=connections,
         ssl=tls_context(ca_path),
-        keepalive_timeout=_KEEP_ALIVE_SECONDS,
         ttl_dns_cache=300,
+        **reuse,
     )
-    return aiohttp.ClientSession(
+    session = aiohttp.ClientSession(
         base_url=base_url,
         connector=connector,
         headers=headers,
-        timeout=aiohttp.ClientTimeout(total=timeout.total_seconds),
+        # The client's own deadlines, which need no timer a request.
+        timeout=aiohttp.ClientTimeout(total=None),
         cookie_jar=aiohttp.DummyCookieJar(),
-        middlewares=(_telling(observe),) if observe is not None else (),
+        request_class=_Request,
+        response_class=_Response,
     )
+    return HttpClient(session, resolver, URL(base_url), timeout)
 
 
-def tls_context(ca_path: Path | None) -> ssl.SSLContext:
-    """A context that verifies certificate and host name.
+class HttpClient:
+    """An ``aiohttp.ClientSession`` whose requests are watched by one timer, not by one each.
 
-    Raises:
-        ConfigurationError: The CA file cannot be read.
+    It has all that the session has.
     """
-    try:
-        return ssl.create_default_context(cafile=ca_path)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(
-            f"the CA file {ca_path} cannot be used ({error}); name a PEM file with --certload-ca"
-        ) from error
+
+    def __init__(
+        self, session: aiohttp.ClientSession, resolver: AbstractResolver, base: URL, timeout: int
+    ) -> None:
+        self._session = session
+        self._resolver = resolver
+        self._base = base
+        self._urls: dict[str, URL] = {}
+        self._deadlines = Deadlines(asyncio.get_running_loop(), timeout)
+
+    def get(self, url: str | URL, **options: Any) -> _Call:
+        """Ask with GET."""
+        return _Call(self._request("GET", url, options))
+
+    def options(self, url: str | URL, **options: Any) -> _Call:
+        """Ask with OPTIONS."""
+        return _Call(self._request("OPTIONS", url, options))
+
+    def head(self, url: str | URL, **options: Any) -> _Call:
+        """Ask with HEAD; redirects are not followed unless asked for."""
+        return _Call(self._request("HEAD", url, {"allow_redirects": False, **options}))
+
+    def post(self, url: str | URL, **options: Any) -> _Call:
+        """Ask with POST."""
+        return _Call(self._request("POST", url, options))
+
+    def put(self, url: str | URL, **options: Any) -> _Call:
+        """Ask with PUT."""
+        return _Call(self._request("PUT", url, options))
+
+    def patch(self, url: str | URL, **options: Any) -> _Call:
+        """Ask with PATCH."""
+        return _Call(self._request("PATCH", url, options))
+
+    def delete(self, url: str | URL, **options: Any) -> _Call:
+        """Ask with DELETE."""
+        return _Call(self._request("DELETE", url, options))
+
+    def request(self, method: str, url: str | URL, **options: Any) -> _Call:
+        """Ask with any method."""
+        return _Call(self._request(method, url, options))
+
+    async def close(self) -> None:
+        """Close the session and its connections."""
+        self._deadlines.close()
+        await self._session.close()
+        await self._resolver.close()
+
+    async def __aenter__(self) -> HttpClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def _url(self, url: str | URL) -> str | URL:
+        """The URL joined with the base, from memory if it can be."""
+        if not isinstance(url, str):
+            return url
+        known = self._urls.get(url)
+        if known is None:
+            try:
+                known = self._base.join(URL(url))
+            except ValueError:
+                return url  # aiohttp says what is wrong with it
+            if len(self._urls) >= _KEPT_URLS:
+                self._urls.clear()
+            self._urls[url] = known
+        return known
+
+    async def _request(
+        self, method: str, url: str | URL, options: dict[str, Any]
+    ) -> aiohttp.ClientResponse:
+        deadlines = self._deadlines
+        own_timeout = "timeout" in options
+        limit = _Limit(deadlines)
+        if not own_timeout:
+            deadlines.begin(limit, time.monotonic_ns())
+        try:
+            response = await self._session.request(method, self._url(url), **options)
+        except BaseException as error:
+            deadlines.end(limit)
+            if isinstance(error, asyncio.CancelledError) and limit.caused(error):
+                raise limit.error() from error
+            if isinstance(error, _OnNewConnection):
+                raise error.failure from None
+            raise
+        if isinstance(response, _Response) and not own_timeout:
+            limit.watch(response)
+        return response
 
 
-class _Protocol(ResponseHandler):
-    """Keeps the connection after an answer to HEAD that has no Content-Length.
+class _Call:
+    """A request that is made when it is awaited or entered: ``async with client.get(…) as response``."""
 
-    Such an answer has no body and ends with its headers (RFC 9112, 6.3), so the next request may
-    follow. aiohttp's parser takes it for one that lasts until the connection is closed, and would
-    make a TLS handshake for each request after a HEAD, which no user's client does.
+    __slots__ = ("_response", "_work")
+
+    def __init__(self, work: Coroutine[Any, Any, aiohttp.ClientResponse]) -> None:
+        self._work = work
+        self._response: aiohttp.ClientResponse | None = None
+
+    def __await__(self) -> Generator[Any, None, aiohttp.ClientResponse]:
+        return self._work.__await__()
+
+    async def __aenter__(self) -> aiohttp.ClientResponse:
+        response = self._response = await self._work
+        return await response.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._response is not None:
+            await self._response.__aexit__(kind, error, traceback)
+
+
+class _Limit:
+    """Ends one request when it is overdue: its task's wait for the head, then the body."""
+
+    __slots__ = ("_cancelling", "_deadlines", "_expired", "_response", "_task")
+
+    def __init__(self, deadlines: Deadlines) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a request is made inside a task")
+        self._deadlines = deadlines
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._response: aiohttp.ClientResponse | None = None
+        self._expired = False
+
+    def watch(self, response: _Response) -> None:
+        """The head is there; the body may still be late."""
+        if response.over:
+            self._deadlines.end(self)
+        else:
+            self._response = response
+            response.when_over = functools.partial(self._deadlines.end, self)
+
+    def expire(self) -> None:
+        """See ``Overdue.expire``."""
+        self._expired = True
+        if self._response is None:
+            self._task.cancel()
+        else:
+            self._response.content.set_exception(self.error())
+            self._response.close()
+
+    def caused(self, error: asyncio.CancelledError) -> bool:
+        """The task was cancelled by this limit, and by nobody else."""
+        return self._expired and self._task.uncancel() <= self._cancelling
+
+    def error(self) -> TimeoutError:
+        """What the request's own code sees."""
+        return TimeoutError(f"no complete response within {self._deadlines.timeout / 1e9:g} s")
+
+
+class _OnNewConnection(aiohttp.ClientError):
+    """A new connection broke before the answer.
+
+    aiohttp asks twice when a connection breaks, also a new one, as it cannot tell it from one that the
+    server had closed while it was idle. A server that fails every second request would never be seen
+    failing. This error is none that it asks twice for.
     """
+
+    def __init__(self, failure: aiohttp.ClientError) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
+
+
+class _Request(aiohttp.ClientRequest):
+    """A request that tells when it was sent."""
+
+    _reused = False
+    _writes_body = False
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        connector = self.session.connector
+        self.observer = connector.observer() if isinstance(connector, _Connector) else None
+
+    async def send(self, conn: Any) -> aiohttp.ClientResponse:
+        protocol: _Protocol = conn.protocol
+        self._reused = protocol.begin_request()
+        response = await super().send(conn)
+        if isinstance(response, _Response):
+            response.observer = self.observer
+        if not self._writes_body:
+            self._sent()
+        return response
+
+    def write_bytes(self, *args: Any, **options: Any) -> Coroutine[Any, Any, None]:
+        self._writes_body = True
+        return self._write_and_tell(*args, **options)
+
+    async def _write_and_tell(self, *args: Any, **options: Any) -> None:
+        await super().write_bytes(*args, **options)
+        self._sent()
+
+    def _sent(self) -> None:
+        if self.observer is not None:
+            self.observer.sent(time.monotonic_ns(), self._reused)
+
+
+class _Response(aiohttp.ClientResponse):
+    """A response that tells when its head and its body are there."""
+
+    observer: Observer | None = None
+    #: Called once, when nothing more will come.
+    when_over: Callable[[], None] | None = None
+    over = False
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        protocol: _Protocol = connection.protocol
+        try:
+            await super().start(connection)
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+            if not protocol.reused:
+                raise _OnNewConnection(error) from error
+            raise
+        if self.observer is not None:
+            self.observer.answered(self, protocol.first_byte)
+        self.content.on_eof(self._end)
+        return self
+
+    def release(self) -> Any:
+        self._end()
+        return super().release()
+
+    def close(self) -> None:
+        self._end()
+        super().close()
+
+    def _end(self) -> None:
+        content = self.content
+        # Without content there was no head, and an exception is told by itself.
+        if self.over or content is None:
+            return
+        self.over = True
+        if self.observer is not None and content.exception() is None:
+            self.observer.received(getattr(content, "total_raw_bytes", content.total_bytes))
+        if self.when_over is not None:
+            self.when_over()
+
+
+class _Protocol(ResponseHandler, asyncio.BufferedProtocol):
+    """The connection's end: reads without waste, and knows when what happened.
+
+    It keeps the connection after an answer to HEAD that has no Content-Length. Such an answer has no
+    body and ends with its headers (RFC 9112, 6.3), so the next request may follow. aiohttp's parser
+    takes it for one that lasts until the connection is closed, and would make a TLS handshake for
+    each request after a HEAD, which no user's client does.
+
+    Attributes:
+        made_at: When TCP was connected, nanoseconds of ``time.monotonic_ns()``.
+        ready_at: When TLS was, too.
+        first_byte: When the first byte of the answer came; 0 before it did.
+        reused: The latest request was not the first.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self._read_into = bytearray(_BUFFER)
+        self._read_view = memoryview(self._read_into)
+        self._used = False
+        self._now = 0
+        # asyncio makes the protocol once it has the connected socket.
+        self.made_at = self.ready_at = time.monotonic_ns()
+        self.first_byte = 0
+        self.reused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See ``asyncio.BaseProtocol``."""
+        self.ready_at = time.monotonic_ns()
+        super().connection_made(transport)
+
+    def begin_request(self) -> bool:
+        """The next request is about to be sent; whether there was one before."""
+        self.reused, self._used = self._used, True
+        self.first_byte = 0
+        return self.reused
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        """See ``asyncio.BufferedProtocol``."""
+        return self._read_into
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """See ``asyncio.BufferedProtocol``."""
+        self._now = time.monotonic_ns()
+        if not self.first_byte:
+            self.first_byte = self._now
+        self.data_received(bytes(self._read_view[:nbytes]))
 
     def feed_data(self, data: Any, size: int = 0) -> None:
         message = data[0]
+        if message.code < 200 and message.code != 101:
+            self.first_byte = 0  # an interim answer
+        elif not self.first_byte:
+            self.first_byte = self._now
         if (
             message.should_close
             and self._skip_payload
@@ -101,27 +408,54 @@ class _Protocol(ResponseHandler):
 
 
 class _Connector(aiohttp.TCPConnector):
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(
+        self, observer_of: ObserverOf | None, *, resolver: _Resolver, **options: Any
+    ) -> None:
+        super().__init__(resolver=resolver, **options)
+        self._observer_of = observer_of
+        self._timed_resolver = resolver
         # There is no public way to say which protocol a connection speaks.
         self._factory: Any = functools.partial(_Protocol, loop=self._loop)
 
+    def observer(self) -> Observer | None:
+        """Who watches the request that is being made."""
+        return self._observer_of() if self._observer_of is not None else None
 
-def _telling(
-    observe: Callable[[aiohttp.ClientResponse], None],
-) -> aiohttp.ClientMiddlewareType:
-    async def tell(
-        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
-        response = await handler(request)
-        observe(response)
-        return response
+    async def _create_connection(self, req: aiohttp.ClientRequest, *args: Any) -> ResponseHandler:
+        begin = time.monotonic_ns()
+        protocol = await super()._create_connection(req, *args)
+        observer = req.observer if isinstance(req, _Request) else None
+        if observer is not None and isinstance(protocol, _Protocol):
+            dns = self._timed_resolver.spent_since(begin)
+            tls = protocol.ready_at - protocol.made_at if req.is_ssl() else 0
+            observer.connected(dns, protocol.made_at - begin - dns, tls)
+        return protocol
 
-    return tell
+
+class _Resolver(AbstractResolver):
+    """aiohttp's resolver, timed."""
+
+    def __init__(self) -> None:
+        self._resolver = aiohttp.DefaultResolver()
+        self._begin = 0
+        self._end = 0
+
+    def spent_since(self, instant: int) -> int:
+        """Nanoseconds that the latest look-up took, of those since an instant."""
+        return max(0, self._end - max(self._begin, instant))
+
+    async def resolve(self, host: str, *args: Any, **options: Any) -> list[ResolveResult]:
+        begin = time.monotonic_ns()
+        found = await self._resolver.resolve(host, *args, **options)
+        self._begin, self._end = begin, time.monotonic_ns()
+        return found
+
+    async def close(self) -> None:
+        await self._resolver.close()
 
 
 def classify(error: BaseException) -> Outcome | None:
-    """The outcome that an exception of this client means; None when it is not the client's."""
+    """The outcome that an exception of a client means; None when it is not a client's."""
     if isinstance(error, TimeoutError):
         return Outcome.TIMEOUT
     if isinstance(error, (aiohttp.ContentTypeError, json.JSONDecodeError, UnicodeDecodeError)):
