@@ -20,12 +20,9 @@ from pytest_certload.samples import Outcome
 from pytest_certload.stats.summary import LatencySummary, summarize_latency
 from pytest_certload.verdict.diagnosis import Validity, generator_lag
 from pytest_certload.verdict.measure import Measure
-from pytest_certload.verdict.result import RunResult
+from pytest_certload.verdict.result import CombinedResult, RunResult
 
 __all__ = ["Bookkeeper", "Run"]
-
-#: Judging one of these is what makes errors part of the verdict.
-_ERROR_METRICS = frozenset({"errors", "error rate", "ok"})
 
 
 @dataclass(kw_only=True)
@@ -76,8 +73,8 @@ class Run:
             finished=report.finished,
             dropped=report.dropped,
             unfinished=report.unfinished,
-            offered_rate=float(result.offered_rate),
-            achieved_rate=float(result.achieved_rate),
+            offered_rate=_per_second(report.offered, report),
+            achieved_rate=_per_second(report.started_in_window, report),
             backlog_peak=report.backlog_peak,
             in_flight_peak=report.in_flight_peak,
             lateness=_lateness(report),
@@ -110,6 +107,12 @@ class Run:
             stack=dict(self.stack),
             environment=_environment(),
         )
+
+
+def _per_second(count: int, report: WorkerReport) -> float:
+    """A run that ended in its warm-up has a window of 0, and a rate of 0."""
+    window = report.duration.total_seconds
+    return count / window if window else 0.0
 
 
 def _lateness(report: WorkerReport) -> LatencySummary:
@@ -185,14 +188,23 @@ class Bookkeeper:
                 "the test asked for `load` and made none, so it proves nothing: "
                 "is an `await` missing before load.…(…)?"
             )
+        results = [run.result for run in runs if run.result is not None]
+        judged_together = {
+            id(part)
+            for result in results
+            if isinstance(result, CombinedResult) and result.judges_all_errors
+            for part in result.scenarios.values()
+        }
         for run in runs:
-            if run.result is None:
+            result = run.result
+            if result is None:
                 return f"the load of scenario {run.name} never ended"
-            errors = run.result.summary.errors
-            judged = any(j.metric in _ERROR_METRICS for j in run.result.judgements)
-            if errors and not judged:
+            if isinstance(result, CombinedResult) or id(result) in judged_together:
+                continue
+            errors = result.unjudged_errors()
+            if errors:
                 return (
-                    f"{errors:,} of {run.result.summary.count:,} iterations of scenario "
+                    f"{errors:,} of {result.summary.count:,} iterations of scenario "
                     f"{run.name} failed and the test does not judge it: "
                     "add `assert result.error_rate < …`"
                 )

@@ -221,6 +221,8 @@ class Face:
                 self._bookkeeper.save(run)
             except ReportError as error:
                 problem = error
+                if run.state == "passed":
+                    run.state, run.failure = "failed", str(error)
             item.user_properties.extend(junit_properties(run.record()))
         return problem
 
@@ -314,4 +316,5 @@ def add_section(report: Any, title: str, text: str) -> None:
     if hasattr(report.longrepr, "addsection"):
         report.longrepr.addsection(title, text)
     else:
-        report.longrepr = f"{report.longrepr}\n--- {title} ---\n{text}"
+        before = f"{report.longrepr}\n" if report.longrepr else ""
+        report.longrepr = f"{before}--- {title} ---\n{text}"

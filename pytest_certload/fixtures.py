@@ -28,7 +28,8 @@ def load(request: pytest.FixtureRequest) -> Load:
     (``certctl``, ``certload_stack``), else ``base_url`` of the call, the marker or the option.
     """
     from pytest_certload.session import Load
-    from pytest_certload.stack import Endpoint, check_host
+    from pytest_certload.stack import Endpoint
+    from pytest_certload.stack.hosts import check_base_url, check_host
 
     face = request.config.stash[FACE]
     settings = face.settings
@@ -37,7 +38,8 @@ def load(request: pytest.FixtureRequest) -> Load:
     description: dict[str, str] = {}
     if mark.base_url is not None:
         check_host(mark.base_url, settings.allow_host)
-        endpoint = Endpoint(base_url=mark.base_url, ca_path=settings.ca, token=settings.token)
+        base_url = check_base_url(mark.base_url, name="scale(base_url=…)")
+        endpoint = Endpoint(base_url=base_url, ca_path=settings.ca, token=settings.token)
     elif "certload_stack" in request.fixturenames:
         stack: Stack = request.getfixturevalue("certload_stack")
         endpoint = stack.endpoint

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import pytest
@@ -79,36 +81,44 @@ def _check(item: pytest.Item, mark: Mark) -> None:
             raise pytest.UsageError(f"{item.nodeid}: scale({key}={value!r}): {key} must be text")
 
 
-def _expression_selects(markexpr: str, *, marks: bool) -> bool:
+#: A name in a ``-m`` expression, and how many of them are tried in all combinations.
+_NAME = re.compile(r"[^\s()]+")
+_MOST_NAMES = 8
+
+
+def _holds(markexpr: str, marks: frozenset[str]) -> bool:
     # Private, but the very code that interprets -m: anything else would judge differently.
     from _pytest.mark.expression import Expression
 
-    return Expression.compile(markexpr).evaluate(lambda name, /, **_: marks)
+    return Expression.compile(markexpr).evaluate(lambda name, /, **_: name in marks)
 
 
 def selects(markexpr: str) -> bool:
     """Whether a ``-m`` expression picks tests by a mark they have.
 
-    ``scale``, ``scale and not slow`` and ``smoke or scale`` do. An empty one, or one such as
-    ``not slow`` that holds for a test without any mark, leaves load tests out: nobody who wants
-    the fast tests should start minutes of load.
+    ``scale``, ``scale and not slow``, ``smoke or scale`` and ``scale or not slow`` do. An empty one,
+    or one such as ``not slow`` that holds for a test without any mark and does not ask for ``scale``,
+    leaves load tests out: nobody who wants the fast tests should start minutes of load.
     """
-    return bool(markexpr.strip()) and not _expression_selects(markexpr, marks=False)
+    if not markexpr.strip():
+        return False
+    return not _holds(markexpr, frozenset()) or _asks_for_scale(markexpr)
+
+
+def _asks_for_scale(markexpr: str) -> bool:
+    """Whether there are marks beside which ``scale`` makes the expression hold that else would not."""
+    others = sorted(set(_NAME.findall(markexpr)) - {"and", "or", "not", "scale"})[:_MOST_NAMES]
+    beside = (
+        frozenset(marks) for size in range(len(others) + 1) for marks in combinations(others, size)
+    )
+    return any(
+        _holds(markexpr, marks | {"scale"}) and not _holds(markexpr, marks) for marks in beside
+    )
 
 
 def names_scale(markexpr: str) -> bool:
     """Whether a ``-m`` expression asks for load tests by name."""
-    from _pytest.mark.expression import Expression
-
-    if not selects(markexpr):
-        return False
-    seen: list[str] = []
-
-    def note(name: str, /, **_: object) -> bool:
-        seen.append(name)
-        return name == "scale"
-
-    return Expression.compile(markexpr).evaluate(note) and "scale" in seen
+    return bool(markexpr.strip()) and _asks_for_scale(markexpr)
 
 
 def split(
@@ -127,9 +137,18 @@ def check_item(item: pytest.Item) -> None:
     """Refuse a load test that could not prove anything.
 
     Raises:
-        pytest.UsageError: Unknown marker keywords, or a plain function that asks for ``load``.
+        pytest.UsageError: Unknown marker keywords, a base URL that is none, or a plain function that
+            asks for ``load``.
     """
-    read_mark(item)
+    mark = read_mark(item)
+    if mark.base_url is not None:
+        from pytest_certload.errors import ConfigurationError
+        from pytest_certload.stack.hosts import check_base_url
+
+        try:
+            check_base_url(mark.base_url, name=f"{item.nodeid}: scale(base_url=…)")
+        except ConfigurationError as error:
+            raise pytest.UsageError(str(error)) from None
     function = getattr(item, "function", None)
     if uses_load(item) and function is not None and not inspect.iscoroutinefunction(function):
         raise pytest.UsageError(

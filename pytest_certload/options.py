@@ -115,18 +115,9 @@ def _yes(value: str, base: Path) -> bool:
 
 
 def _url(value: str, base: Path) -> str:
-    from urllib.parse import urlsplit
+    from pytest_certload.stack.hosts import check_base_url
 
-    try:
-        parts = urlsplit(value)
-        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        fine = False
-    if not fine:
-        raise ConfigurationError(
-            f"{value!r} is not a base URL; write such as https://localhost:8443"
-        )
-    return value.rstrip("/")
+    return check_base_url(value, name="the value")
 
 
 def _dsn(value: str, base: Path) -> str:

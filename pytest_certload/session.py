@@ -34,8 +34,10 @@ from pytest_certload.limits import check_descriptors, check_memory
 from pytest_certload.options import Settings
 from pytest_certload.run_options import CheckedOptions, RunOptions
 from pytest_certload.samples import Outcome
-from pytest_certload.stack import Endpoint, check_host
+from pytest_certload.stack import Endpoint
+from pytest_certload.stack.hosts import check_base_url, check_host
 from pytest_certload.stats.live import LiveWindow
+from pytest_certload.units import Rate, parse_rate
 from pytest_certload.verdict.diagnosis import diagnose
 from pytest_certload.verdict.result import CombinedResult, RunResult
 
@@ -74,6 +76,10 @@ class Load:
         executor = ConstantArrivalRate(rate=rate, duration=duration)
         settings = self._bookkeeper.settings
         return executor.replaced(duration=settings.duration, rate=settings.rate).iterations
+
+    def planned_rate(self, rate: object) -> Rate:
+        """The arrival rate there will be, once the options have scaled it."""
+        return self._bookkeeper.settings.rate or parse_rate(rate)
 
     async def constant_arrival_rate(
         self,
@@ -281,6 +287,7 @@ class Load:
     def _where(self, base_url: str | None) -> Endpoint:
         settings = self._bookkeeper.settings
         if base_url is not None:
+            base_url = check_base_url(base_url, name="base_url")
             endpoint = Endpoint(base_url=base_url, ca_path=settings.ca, token=settings.token)
         elif self._endpoint is not None:
             return self._endpoint

@@ -15,10 +15,14 @@ from pytest_certload.errors import ConfigurationError, PreflightError
 if TYPE_CHECKING:
     from pytest_certload.stack import Stack
 
-__all__ = ["ACME_PROFILE", "Agent", "Certctl", "share"]
+__all__ = ["ACME_PROFILE", "AGENTS", "CERTIFICATES", "Agent", "Certctl", "share"]
 
 #: The profile that the seed makes for ACME, in trust mode.
 ACME_PROFILE = "prof-loadtest"
+
+#: Sizes of the seeded fleet.
+AGENTS = 5_000
+CERTIFICATES = 10_000
 
 _AGENTS = "ag-loadtest-%"
 _CERTIFICATES = "cert-loadtest-bulk-%"
@@ -80,15 +84,23 @@ class Certctl:
 
     # Agents.
 
-    async def agents(self) -> Sequence[Agent]:
+    async def now(self) -> datetime:
+        """The database's clock."""
+        moment: datetime = await self.database.fetchval("SELECT clock_timestamp()")
+        return moment
+
+    async def agents(self, expected: int = AGENTS) -> Sequence[Agent]:
         """The seeded fleet, by id, set back to the state of a healthy fleet.
 
         All agents are Online with a heartbeat of at most a minute ago, as a fleet's would be:
         what an earlier scenario left behind must not decide this one. (An agent that was Offline
         keeps its old heartbeat time through the first new one.)
 
+        Args:
+            expected: How many there must be.
+
         Raises:
-            PreflightError: There is none.
+            PreflightError: There are more or fewer.
         """
         async with self.database.connect() as db:
             await db.execute(
@@ -101,8 +113,7 @@ class Certctl:
                 "FROM agents WHERE id LIKE $1 ORDER BY id",
                 _AGENTS,
             )
-        if not rows:
-            raise PreflightError(_unseeded("agents", "02_agent_fleet.sql"))
+        _check_fleet("agents", len(rows), expected, "02_agent_fleet.sql")
         return [
             Agent(id=row["id"], metadata={k: v for k, v in row.items() if k != "id"})
             for row in rows
@@ -120,21 +131,27 @@ class Certctl:
             )
         )
 
-    async def agents_offline(self) -> int:
-        """How many agents of the fleet are not Online."""
+    async def agents_offline(self, ids: Collection[str] | None = None) -> int:
+        """How many agents are not Online; of the whole fleet, or of ``ids``."""
         return int(
             await self.database.fetchval(
-                "SELECT count(*) FROM agents WHERE id LIKE $1 AND status <> 'Online'", _AGENTS
+                "SELECT count(*) FROM agents WHERE id LIKE $1 AND status <> 'Online' "
+                "AND ($2::text[] IS NULL OR id = ANY($2))",
+                _AGENTS,
+                None if ids is None else list(ids),
             )
         )
 
     # Certificates.
 
-    async def certificates(self) -> Sequence[str]:
+    async def certificates(self, expected: int = CERTIFICATES) -> Sequence[str]:
         """Ids of the seeded certificates, in order, set back to renewable: Active, without jobs.
 
+        Args:
+            expected: How many there must be.
+
         Raises:
-            PreflightError: There are none.
+            PreflightError: There are more or fewer.
         """
         async with self.database.connect() as db, db.transaction():
             await db.execute("DELETE FROM jobs WHERE certificate_id LIKE $1", _CERTIFICATES)
@@ -146,8 +163,7 @@ class Certctl:
             rows = await db.fetch(
                 "SELECT id FROM managed_certificates WHERE id LIKE $1 ORDER BY id", _CERTIFICATES
             )
-        if not rows:
-            raise PreflightError(_unseeded("certificates", "01_bulk_renewal_certs.sql"))
+        _check_fleet("certificates", len(rows), expected, "01_bulk_renewal_certs.sql")
         return [row["id"] for row in rows]
 
     async def renewal_jobs(self) -> Mapping[str, str]:
@@ -217,8 +233,9 @@ def share(items: Sequence[str], number: int, *, of: int) -> Sequence[str]:
     return items[number * len(items) // of : (number + 1) * len(items) // of]
 
 
-def _unseeded(what: str, file: str) -> str:
-    return (
-        f"the database has no load-test {what}: the seed file {file} is missing from the seed "
-        "folder (--certload-seed)"
-    )
+def _check_fleet(what: str, found: int, expected: int, file: str) -> None:
+    if found != expected:
+        raise PreflightError(
+            f"the database has {found:,} load-test {what} and the scenario wants {expected:,}: the "
+            f"seed file {file} is missing from the seed folder (--certload-seed), or is another one"
+        )

@@ -41,22 +41,22 @@ class ErrorEntry:
 class ErrorBook:
     """Counts errors by kind, so that fifty thousand equal ones make one line.
 
-    At most 100 kinds are kept apart; further ones are counted together.
+    At most 100 kinds are kept apart; further ones are counted together, by their outcome.
     """
 
     def __init__(self) -> None:
         self._counts: dict[tuple[object, ...], int] = {}
         self._first: dict[tuple[object, ...], tuple[str, Outcome, str, str | None]] = {}
 
-    def count(self, key: tuple[object, ...]) -> bool:
+    def count(self, key: tuple[object, ...], outcome: Outcome) -> bool:
         """Count one error of a kind. True when the kind is new and wants ``describe``."""
         known = key in self._counts
         self._counts[key] = self._counts.get(key, 0) + 1
         if not known and len(self._first) >= _MAX_ENTRIES:
             del self._counts[key]
-            other = ("other",)
+            other = ("other", outcome)
             self._counts[other] = self._counts.get(other, 0) + 1
-            self._first.setdefault(other, ("", Outcome.EXCEPTION, "other kinds of error", None))
+            self._first.setdefault(other, ("", outcome, "other kinds of this error", None))
             return False
         return not known
 

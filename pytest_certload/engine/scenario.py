@@ -300,7 +300,7 @@ class Iteration(Marks):
             key = (step, outcome, error.args[0])
         else:
             key = (step, outcome, type(error), *_origin(error.__traceback__))
-        if errors.count(key):
+        if errors.count(key, outcome):
             whole = tracebacks.format_exception(error) if outcome is Outcome.EXCEPTION else None
             errors.describe(
                 key,

@@ -17,7 +17,15 @@ from contextlib import contextmanager
 from pytest_certload.errors import StackError
 
 from .certs import CertificateAuthority
-from .model import Endpoint, ProductSpec, ServerSetup, Stack, StackRequest, cpu_count
+from .model import (
+    Endpoint,
+    ProductSpec,
+    ServerSetup,
+    Stack,
+    StackRequest,
+    cpu_count,
+    port_taken,
+)
 from .postgres import LOOPBACK, find_binaries, run_postgres
 from .prepare import finish, seed_own
 from .processes import Child, open_workspace
@@ -156,14 +164,6 @@ def _listening(port: int) -> Iterator[socket.socket]:
             ) from error
         listener.listen(BACKLOG)
         yield listener
-
-
-def port_taken(port: int) -> str:
-    """The message for a port that somebody else listens on."""
-    return (
-        f"Port {port} of {LOOPBACK} is taken; "
-        "choose another --certload-server-port, or 0 for any free one."
-    )
 
 
 def _did_not_migrate(migration: Child, timeout: float) -> str:

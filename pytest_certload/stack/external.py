@@ -1,7 +1,7 @@
 """May the server that runs already be loaded, and is its database what the scenarios need?
 
-Nothing is started and nothing is stopped.  The only thing that may be changed is the database, by
-the seeds, and only when it says of itself that it is for load tests or the options say so.
+Nothing is started and nothing is stopped.  The seeds are applied only when the database says of itself
+that it is for load tests, or the options say so.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def open_external(
     marked (its comment starts with certload)   the seeds are applied
     ``allow_seed``                              the seeds are applied
     neither, but every declared row count holds the seeds are left alone: it is seeded already.  The
-                                                load itself still writes, as the server does it.
+                                                load still writes, and a scenario sets back what the
+                                                seeds made: its agents, certificates and their jobs.
     neither                                     ``SeedError`` with the statement that marks it
     ==========================================  ===================================================
 

@@ -48,24 +48,30 @@ def check_host(url: str, allow_hosts: Collection[str]) -> None:
     )
 
 
-def check_base_url(url: str) -> str:
+def check_base_url(url: str, *, name: str = "--certload-base-url") -> str:
     """A base URL in its normal form, without a slash at the end.
+
+    A path is refused: what a scenario asks for, such as ``/basket``, starts at the server's root, so
+    a path of the base URL would silently count for nothing.
+
+    Args:
+        url: What was written.
+        name: Where, for the error.
 
     Raises:
         ConfigurationError: The scheme is not http or https, or the host is missing, or there is
-            more than scheme, host, port and path.
+            more than scheme, host and port.
     """
     help_text = "write https://HOST:PORT"
     parts = _split(url)
-    if parts is None or parts.scheme not in ("http", "https"):
+    if parts is None or parts.scheme not in ("http", "https") or parts.port == 0:
+        # What may hold a password is not repeated.
+        shown = "" if "@" in url else f" {url!r}"
+        raise ConfigurationError(f"{name}{shown} is no http or https URL; {help_text}")
+    if parts.username is not None or parts.query or parts.fragment or parts.path.strip("/"):
         raise ConfigurationError(
-            f"--certload-base-url {url!r} is no http or https URL; {help_text}"
-        )
-    if parts.username is not None or parts.query or parts.fragment:
-        # Not repeated: it may hold a password.
-        raise ConfigurationError(
-            f"--certload-base-url holds more than scheme, host, port and path; {help_text}, "
-            "and give the token by --certload-token"
+            f"{name} holds more than scheme, host and port; {help_text}, paths in the scenario, and "
+            "a token by --certload-token"
         )
     host_of(url)
     return url.rstrip("/")
@@ -80,6 +86,10 @@ def host_of(url: str) -> str:
     parts = _split(url)
     if parts is None or not parts.hostname:
         raise ConfigurationError("The URL of the stack has no host; write https://HOST:PORT")
+    if "," in parts.hostname:
+        raise ConfigurationError(
+            f"{parts.hostname} is more than one host; name the one that is to be loaded"
+        )
     return _normal(parts.hostname)
 
 
@@ -94,7 +104,14 @@ def _split(url: str) -> SplitResult | None:
 
 
 def _normal(host: str) -> str:
-    return host.strip().strip("[]").rstrip(".").lower()
+    plain = host.strip().strip("[]")
+    if not plain.isascii():
+        # As resolvers read it: there are other characters than "." that separate labels.
+        try:
+            plain = plain.encode("idna").decode("ascii")
+        except UnicodeError as error:
+            raise ConfigurationError(f"{host!r} is no name of a host: {error}") from error
+    return plain.rstrip(".").lower()
 
 
 def _is_loopback(host: str) -> bool:

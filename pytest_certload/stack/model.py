@@ -25,6 +25,7 @@ __all__ = [
     "Stack",
     "StackRequest",
     "cpu_count",
+    "port_taken",
 ]
 
 PROVIDERS = ("auto", "docker", "embedded", "external")
@@ -254,3 +255,11 @@ def cpu_count() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def port_taken(port: int) -> str:
+    """The message for a port that somebody else listens on."""
+    return (
+        f"Port {port} of 127.0.0.1 is taken; "
+        "choose another --certload-server-port, or 0 for any free one."
+    )

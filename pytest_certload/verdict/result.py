@@ -18,6 +18,10 @@ from .measure import Judgement, Kind, Measure
 __all__ = ["CombinedResult", "Latency", "RunResult", "StepResult"]
 
 
+#: A condition on one of these holds errors down.
+_ERROR_METRICS = frozenset({"errors", "error rate"})
+
+
 class Latency:
     """Percentiles of one kind of time, over the iterations or steps of which it counts."""
 
@@ -278,6 +282,35 @@ class RunResult(StepResult):
     def _per_second(self, count: int, metric: str) -> Measure:
         window = self.report.duration.total_seconds
         return self._measure(count / window if window else None, Kind.RATE, metric)
+
+    @property
+    def judges_all_errors(self) -> bool:
+        """Whether a condition holds the errors of all iterations down."""
+        return None in self._steps_judged()
+
+    def unjudged_errors(self) -> int:
+        """How many iterations failed in a way that no condition of the test holds down.
+
+        A condition on the errors or the error rate of the run covers all of them, one on a step's
+        covers those of that step.
+        """
+        judged = self._steps_judged()
+        if None in judged:
+            return 0
+        rows = self.samples.iterations
+        failed = rows.index[~rows.ok]
+        for name in judged:
+            if name in self.samples.steps[1:]:
+                step = self.samples.of_step(str(name))
+                failed = np.setdiff1d(failed, step.index[~step.ok])
+        return len(failed)
+
+    def _steps_judged(self) -> set[str | None]:
+        return {
+            judgement.step
+            for judgement in self.judgements
+            if judgement.metric in _ERROR_METRICS and judgement.condition.startswith(("<", "=="))
+        }
 
     def integrity(self, what: str, *, actual: object, expected: object) -> None:
         """Hold that the data is right afterwards; the report shows it with a tick or a cross.

@@ -25,6 +25,10 @@ pytestmark = pytest.mark.usefixtures("load_test")
         ("scale and not slow", True),
         ("smoke or scale", True),
         ("smoke", True),
+        ("scale or not slow", True),
+        ("not slow or scale", True),
+        ("not slow and not scale", False),
+        ("not (slow and scale)", False),
     ],
 )
 def test_which_expressions_choose(expression: str, chosen: bool) -> None:
@@ -32,7 +36,7 @@ def test_which_expressions_choose(expression: str, chosen: bool) -> None:
 
 
 def test_which_expressions_name_scale() -> None:
-    named = ["scale", "scale and not slow", "smoke or scale"]
+    named = ["scale", "scale and not slow", "smoke or scale", "scale or not slow"]
     assert [e for e in [*named, "", "smoke", "not scale", "not slow"] if names_scale(e)] == named
 
 

@@ -369,8 +369,225 @@ def test_a_full_disk_fails_the_test_and_loses_no_report(
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*No space left on device*"])
     assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
+    assert "storm: failed" in result.stdout.str()
     (case,) = junit(pytester).iter("testcase")
     assert case.find("failure") is not None
+
+
+def test_a_disk_that_fills_up_at_the_end_fails_the_test(
+    pytester: pytest.Pytester, target: Target
+) -> None:
+    """The first summary is written when the load is over, the last when the test is."""
+    pytester.makeconftest(
+        """
+        import errno, os
+        import pytest_certload.face as face
+        import pytest_certload.bookkeeping as bookkeeping
+        from pytest_certload.errors import ReportError
+
+        close = face.Face.close_runs
+
+        def closing(self, item, call):
+            def full(record, directory):
+                raise ReportError("no space left")
+
+            bookkeeping.write_summary = full
+            return close(self, item, call)
+
+        face.Face.close_runs = closing
+        """
+    )
+    source = scale_test(target, GET.format(path="/x"), "assert result.error_rate < 0.01")
+    pytester.makepyfile(test_it=source)
+    result = pytester.runpytest_subprocess("-m", "scale", "--junitxml=out.xml")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["--- certload ---", "no space left", "storm: failed"])
+    assert "None" not in [line.strip() for line in result.outlines]
+
+
+def test_a_scenario_that_breaks_in_its_warm_up_is_told_and_ends_nothing_else(
+    pytester: pytest.Pytester, target: Target
+) -> None:
+    call = 'load.constant_arrival_rate(ask, rate=400, duration=10, warm_up="10s")'
+    source = scale_test(target, "raise KeyError(iteration.index)", call=call)
+    again = source.replace("test_storm", "test_again").partition("@pytest")
+    result = run(pytester, source + again[1] + again[2])
+    result.assert_outcomes(failed=2)
+    assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
+    result.stdout.fnmatch_lines(["*scenario's own code raised 50 times, so the load was ended*"])
+    assert summary(pytester)["offered_rate"] == 0
+
+
+def test_errors_of_a_step_must_be_judged_too(pytester: pytest.Pytester, target: Target) -> None:
+    iteration = "\n".join(
+        (
+            'async with iteration.step("good"):',
+            f"    {GET.format(path='/fine')}".replace("\n", "\n    "),
+            'async with iteration.step("bad"):',
+            f"    {GET.format(path='/status/500')}".replace("\n", "\n    "),
+        )
+    )
+    good = 'assert result.step("good").error_rate < 0.01'
+    result = run(pytester, scale_test(target, iteration, good))
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["*20 of 20 iterations of scenario storm failed*does not judge it*"]
+    )
+    result = run(pytester, scale_test(target, iteration, "assert result.count > 0"))
+    result.assert_outcomes(failed=1)
+    bad = 'assert result.step("bad").error_rate <= 1.0'
+    run(pytester, scale_test(target, iteration, bad)).assert_outcomes(passed=1)
+
+
+def test_very_many_kinds_of_errors_are_no_exceptions(
+    pytester: pytest.Pytester, target: Target
+) -> None:
+    iteration = 'iteration.check(False, f"kind {iteration.index}")'
+    call = "load.constant_arrival_rate(ask, rate=400, duration=0.5)"
+    result = run(
+        pytester, scale_test(target, iteration, "assert result.error_rate <= 1.0", call=call)
+    )
+    result.assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("ftp://127.0.0.1", "'ftp://127.0.0.1' is no http or https URL; write https://HOST:PORT"),
+        ("http://127.0.0.1/api", "holds more than scheme, host and port"),
+        ("http://me:s3cret@127.0.0.1", "holds more than scheme, host and port"),
+    ],
+)
+@pytest.mark.parametrize("where", ["marker", "call"])
+def test_a_base_url_that_is_none_is_refused_wherever_it_stands(
+    pytester: pytest.Pytester, target: Target, url: str, message: str, where: str
+) -> None:
+    source = scale_test(target, GET.format(path="/x"))
+    if where == "marker":
+        result = run(pytester, source.replace(target.base_url, url))
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(
+            [f"ERROR: test_it.py::test_storm: scale(base_url=…)*{message}*"]
+        )
+        assert "s3cret" not in result.stderr.str() + result.stdout.str()
+    else:
+        result = run(pytester, source.replace("0.5)", f"0.5, base_url={url!r})"))
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines([f"*ConfigurationError: base_url*{message}*"])
+    assert target.seen == []
+
+
+def test_scenarios_together_have_a_summary_each_and_one_for_all(
+    pytester: pytest.Pytester, target: Target
+) -> None:
+    pytester.makepyfile(
+        test_it=f"""
+        import pytest
+        from pytest_certload import ConstantArrivalRate, ConstantVUs, Scenario, ms, seconds
+
+        @pytest.mark.scale(base_url="{target.base_url}")
+        async def test_mix(load):
+            async def browse(iteration):
+                async with iteration.client.get("/browse") as response:
+                    iteration.expect(response, 200)
+
+            async def buy(iteration):
+                async with iteration.step("pay"), iteration.client.get("/status/402") as response:
+                    iteration.expect(response, 200)
+
+            result = await load.run(
+                Scenario(name="browse", iteration=browse, executor=ConstantArrivalRate(rate=40, duration=1)),
+                Scenario(
+                    name="buy",
+                    iteration=buy,
+                    executor=ConstantVUs(vus=1, duration=0.5, pacing=0.1),
+                    start=seconds(0.5),
+                ),
+            )
+            assert result["browse"].count == 40
+            assert result["browse"].error_rate == 0
+            assert result["buy"].error_rate == 1
+            assert result.count == 45
+            assert result.step("buy.pay").count == 5
+            assert result.p95 < ms(5000)
+            with pytest.raises(KeyError, match="'sell' is none of the scenarios browse, buy"):
+                result["sell"]
+        """
+    )
+    result = pytester.runpytest("-m", "scale")
+    result.assert_outcomes(passed=1)
+    assert [summary(pytester, n)["offered"] for n in ("browse", "buy", "mix")] == [40, 5, 45]
+    assert summary(pytester, "mix")["executor"] == "combined"
+
+
+@pytest.mark.parametrize("transport", ["aiohttp", "fast"])
+@pytest.mark.parametrize("connections", ["keep-alive", "per-vu", "fresh"])
+def test_transports_and_connections(
+    pytester: pytest.Pytester, target: Target, transport: str, connections: str
+) -> None:
+    call = (
+        "load.constant_arrival_rate(ask, rate=40, duration=0.5, max_in_flight=5, "
+        f"connections={connections!r})"
+    )
+    after = "\n".join(
+        (
+            "assert result.error_rate == 0",
+            "assert result.service_time.p95 < seconds(5)",
+            "assert result.first_byte.max <= result.service_time.max",
+            f"fresh = {connections == 'fresh'}",
+            "made = len(result.report.connections)",
+            "assert made == 20 if fresh else 1 <= made <= 5",
+            "assert result.samples.reused.sum() == 20 - made",
+            "assert result.connect.max < seconds(5)",
+            "assert result.summary.received_bytes > 20 * 10",
+        )
+    )
+    result = run(
+        pytester,
+        scale_test(target, GET.format(path="/x"), after, call),
+        f"--certload-transport={transport}",
+    )
+    result.assert_outcomes(passed=1)
+    assert len(target.seen) == 20
+    assert summary(pytester)["stack"]["transport"] == transport
+    assert "connect" in summary(pytester)["iterations"]["phases"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ('connections="many"', "connections: 'many' is none of keep-alive, per-vu, fresh"),
+        ('transport="curl"', "transport: 'curl' is none of aiohttp, fast"),
+        ("allow_dropped=2", "allow_dropped: 2 is no share from 0 to 1"),
+        ('timeout="soon"', "timeout: 'soon' is not a duration"),
+        ('grace="never"', "grace: 'never' is not a duration"),
+        ("max_in_flight=10**7", "max_in_flight: 10,000,000 connections want"),
+        ('when_full="wait"', "when_full: 'wait' is neither 'queue'"),
+    ],
+)
+def test_options_of_a_load_that_are_none(
+    pytester: pytest.Pytester, target: Target, options: str, message: str
+) -> None:
+    call = f"load.constant_arrival_rate(ask, rate=40, duration=0.5, {options})"
+    result = run(pytester, scale_test(target, GET.format(path="/x"), call=call))
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([f"*ConfigurationError: {message}*"])
+    assert target.seen == []
+
+
+def test_dropping_must_be_allowed(pytester: pytest.Pytester, target: Target) -> None:
+    call = (
+        "load.constant_arrival_rate("
+        'ask, rate=100, duration=0.5, max_in_flight=1, when_full="drop"{})'
+    )
+    after = "assert result.dropped > 0\nassert result.error_rate < 1.0"
+    slow = GET.format(path="/slow/50")
+    result = run(pytester, scale_test(target, slow, after, call.format("")))
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*InvalidRun: the offered load was not offered: * never started*"])
+    assert summary(pytester)["validity"] == "invalid"
+    result = run(pytester, scale_test(target, slow, after, call.format(", allow_dropped=0.95")))
+    result.assert_outcomes(passed=1)
 
 
 def test_ctrl_c_keeps_the_partial_result(pytester: pytest.Pytester, target: Target) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -120,6 +121,52 @@ def test_going_online_puts_the_old_time_and_metadata_back(server: Server, status
     row = agent(server.database, name)
     assert row["version"] == "9.9.9"
     assert is_recent(row["last_heartbeat_at"])
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ('{"os": null, "hostname": "new"}', {"hostname": "new"}),
+        ('{"os": "plan9"} and more', {"os": "plan9"}),
+        ('  \n{"os": "plan9"}', {"os": "plan9"}),
+        ('{"os": 9, "hostname": "new"}', {}),
+        ('["os"]', {}),
+        ("", {}),
+    ],
+    ids=["null is empty", "one value is read", "space before it", "a number", "a list", "nothing"],
+)
+def test_a_body_is_read_as_certctl_reads_it(
+    server: Server, body: str, told: Mapping[str, str], request: pytest.FixtureRequest
+) -> None:
+    name = add_agent(server.database, f"ag-body-{request.node.callspec.indices['body']}")
+    assert server.heartbeat(name, body).status == 200
+    row = agent(server.database, name)
+    assert {field: row[field] for field in METADATA} == {**METADATA, **told}
+    assert is_recent(row["last_heartbeat_at"])
+
+
+@pytest.mark.parametrize(
+    ("table", "status", "answer"),
+    [
+        ("actor_roles", 500, {"error": "Internal error"}),
+        (
+            "agents",
+            500,
+            {"error": "Internal Server Error", "message": "Failed to record heartbeat"},
+        ),
+    ],
+)
+def test_a_query_that_fails_is_answered_and_audited(
+    bench: Bench, table: str, status: int, answer: Mapping[str, str]
+) -> None:
+    with bench.serving() as server:
+        add_agent(server.database, "ag-unlucky")
+        server.database.execute(f"ALTER TABLE {table} RENAME TO gone")
+        reply = server.heartbeat("ag-unlucky", {})
+        assert reply.status == status
+        assert answer.items() <= reply.json().items()
+        (row,) = server.audited("/api/v1/agents/ag-unlucky/heartbeat")
+        assert json.loads(row["details"])["status"] == status
 
 
 def fleet(database: Questions) -> dict[str, str]:

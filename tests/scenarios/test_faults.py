@@ -23,11 +23,13 @@ class Outcome:
     summary: dict[str, object] | None
 
 
-def run_scenario(name: str, results: Path, *environment: str) -> Outcome:
+def run_scenario(
+    name: str, results: Path, *environment: str, seed: Path = ROOT / "seed"
+) -> Outcome:
     command = [
         *(sys.executable, "-m", "pytest", f"tests/scale/test_{name}.py", "-m", "scale"),
         *("-p", "no:cacheprovider", "--certload-stack=embedded", "--certload-duration=1500ms"),
-        *("--certload-vus=20", f"--certload-results={results}"),
+        *("--certload-vus=20", f"--certload-results={results}", f"--certload-seed={seed}"),
         *(f"--certload-server-env={variable}" for variable in environment),
     ]
     run = subprocess.run(
@@ -73,6 +75,23 @@ def test_a_fault_fails_the_scenario(name: str, fault: str, message: str, tmp_pat
     assert message in outcome.output
     if outcome.summary is not None:
         assert outcome.summary["state"] == "failed"
+
+
+def test_a_fleet_of_another_size_is_no_start(tmp_path: Path) -> None:
+    """A storm of one agent would pass, and prove nothing of five thousand."""
+    seeds = tmp_path / "seed"
+    seeds.mkdir()
+    for file in (ROOT / "seed").glob("0*.sql"):
+        text = file.read_text("utf-8")
+        seeds.joinpath(file.name).write_text(
+            text.replace("generate_series(1, 5000)", "generate_series(1, 1)").replace("5000", "1"),
+            "utf-8",
+        )
+    outcome = run_scenario("agent_storm", tmp_path, seed=seeds)
+    assert outcome.status == pytest.ExitCode.TESTS_FAILED, outcome.output
+    assert "PreflightError: the database has 1 load-test agents" in outcome.output
+    assert "the scenario wants 5,000" in outcome.output
+    assert outcome.summary is None
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,22 @@ def docker(*arguments: str, stdin: str | None = None) -> str:
     ).stdout
 
 
+def docker_lacks() -> str | None:
+    """What these tests need of Docker and is not there."""
+    for what, command in (
+        ("Docker daemon does not answer", ["docker", "version"]),
+        (
+            f"no image {REQUEST.postgres_image}: .ci/docker-prepare makes it",
+            ["docker", "image", "inspect", REQUEST.postgres_image],
+        ),
+    ):
+        try:
+            subprocess.run(command, capture_output=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return what
+    return None
+
+
 def traces() -> list[str]:
     return [
         *docker("ps", "--all", "--no-trunc", "--format", "{{.ID}} {{.Image}}").split("\n"),
@@ -64,10 +80,9 @@ def eventually(question: Callable[[], object], *, seconds: float = 60.0) -> None
 
 @pytest.fixture(scope="module", autouse=True)
 def daemon() -> None:
-    try:
-        subprocess.run(["docker", "version"], capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("Docker daemon does not answer")
+    missing = docker_lacks()
+    if missing:
+        pytest.skip(missing)
 
 
 @pytest.fixture(autouse=True)

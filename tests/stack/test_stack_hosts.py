@@ -44,10 +44,12 @@ def test_may_be_loaded(host: str) -> None:
         "10.1",
         "0x0a000001",
         "167772161",
+        "example\u3002com",
+        "example\uff61com",
     ],
 )
 def test_must_be_named(host: str) -> None:
-    plain = host.strip("[]")
+    plain = host.strip("[]").encode("idna").decode("ascii")
     with pytest.raises(ConfigurationError, match="--certload-allow-host") as caught:
         check_host(f"https://{host}:8443", ("another.example",))
     assert plain in str(caught.value)
@@ -58,7 +60,6 @@ def test_must_be_named(host: str) -> None:
     ("url", "normal"),
     [
         ("https://localhost:8443/", "https://localhost:8443"),
-        ("http://127.0.0.1/prefix/", "http://127.0.0.1/prefix"),
         ("https://[::1]:1", "https://[::1]:1"),
     ],
 )
@@ -73,9 +74,11 @@ def test_base_urls(url: str, normal: str) -> None:
         ("localhost:8443", "'localhost:8443' is no http or https URL"),
         ("", "'' is no http or https URL"),
         ("https://localhost:99999", "is no http or https URL"),
-        ("https://user:pw@localhost", "holds more than scheme, host, port and path"),
-        ("https://localhost?x=1", "holds more than scheme, host, port and path"),
-        ("https:///path", "has no host"),
+        ("https://user:pw@localhost", "holds more than scheme, host and port"),
+        ("ftp://user:pw@localhost", "--certload-base-url is no http or https URL"),
+        ("https://localhost?x=1", "holds more than scheme, host and port"),
+        ("https://localhost/api/", "holds more than scheme, host and port"),
+        ("https://", "has no host"),
     ],
 )
 def test_what_is_no_base_url(url: str, message: str) -> None:
@@ -83,6 +86,18 @@ def test_what_is_no_base_url(url: str, message: str) -> None:
         check_base_url(url)
     assert message in str(caught.value)
     assert "pw" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("postgresql://u:p@stranger.com,db.internal/x", "is more than one host"),
+        ("https://.x\u3002\u3002y", "is no name of a host"),
+    ],
+)
+def test_what_is_no_host(url: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        check_host(url, ())
 
 
 def test_host_of() -> None:

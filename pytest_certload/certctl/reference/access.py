@@ -9,13 +9,27 @@ from typing import Any
 from .config import Config, hash_key
 from .web import Answer, Request, json_answer, text_answer
 
-__all__ = ["FORBIDDEN", "Actor", "auth_check", "grant_roles", "identify", "is_allowed"]
+__all__ = [
+    "FORBIDDEN",
+    "UNKNOWN_PERMISSIONS",
+    "Actor",
+    "auth_check",
+    "grant_roles",
+    "identify",
+    "is_allowed",
+]
 
 TENANT = "t-default"
 DEMO_ACTOR = "actor-demo-anon"
 FORBIDDEN = Answer(
     status=403,
     body=b'{"error":"Insufficient permissions"}\n',
+    content_type="application/json; charset=utf-8",
+)
+#: The roles could not be asked for.
+UNKNOWN_PERMISSIONS = Answer(
+    status=500,
+    body=b'{"error":"Internal error"}\n',
     content_type="application/json; charset=utf-8",
 )
 _PREFIX = "Bearer "

@@ -33,6 +33,7 @@ UPDATE agents SET last_heartbeat_at = $2, {
     )
 } WHERE id = $1 AND retired_at IS NULL
 """
+_HEARTBEAT_ALONE = "UPDATE agents SET last_heartbeat_at = $2 WHERE id = $1 AND retired_at IS NULL"
 _UPDATE = """
 UPDATE agents SET name = $2, hostname = $3, status = $4, last_heartbeat_at = $5,
     api_key_hash = $6, os = $7, architecture = $8, ip_address = $9, version = $10
@@ -58,9 +59,11 @@ async def heartbeat(connection: Any, request: Request, agent_id: str, *, drop: b
         return api_error(410, "Agent has been retired", request.id)
     if not drop:
         metadata = _metadata(request)
-        await connection.execute(
-            _HEARTBEAT, agent_id, datetime.now(UTC), *(metadata[name] for name in METADATA)
-        )
+        if any(metadata.values()):
+            values = (metadata[name] for name in METADATA)
+            await connection.execute(_HEARTBEAT, agent_id, datetime.now(UTC), *values)
+        else:
+            await connection.execute(_HEARTBEAT_ALONE, agent_id, datetime.now(UTC))
         if agent["status"] != "Online":
             # Written from the row as it was read: the time of the heartbeat just stored is
             # overwritten with the old one. certctl does the same.
@@ -70,7 +73,9 @@ async def heartbeat(connection: Any, request: Request, agent_id: str, *, drop: b
 
 def _metadata(request: Request) -> dict[str, str]:
     document = request.json_object() or {}
-    values = {name: document.get(name, "") for name in METADATA}
+    # null leaves a text of certctl's empty.
+    given = {name: document[name] for name in METADATA if document.get(name) is not None}
+    values = {**dict.fromkeys(METADATA, ""), **given}
     # A value of another type makes the whole document unreadable to certctl.
     if not all(isinstance(value, str) for value in values.values()):
         return dict.fromkeys(METADATA, "")

@@ -166,7 +166,12 @@ class App:
             return _WRONG_METHOD
         async with self._pool.acquire() as connection:
             if permission is not None:
-                if not await access.is_allowed(connection, actor, permission):
+                try:
+                    allowed = await access.is_allowed(connection, actor, permission)
+                except asyncpg.PostgresError as error:
+                    _log.error("permissions of %s: %s", actor.name, error)
+                    return access.UNKNOWN_PERMISSIONS
+                if not allowed:
                     return access.FORBIDDEN
                 if "forbid-writes" in self._faults:
                     return access.FORBIDDEN
@@ -176,7 +181,12 @@ class App:
 
     async def _heartbeat(self, connection: Any, _: Actor, request: Request) -> Answer:
         agent_id = request.path.split("/")[4]
-        return await heartbeat(connection, request, agent_id, drop="heartbeat-drop" in self._faults)
+        drop = "heartbeat-drop" in self._faults
+        try:
+            return await heartbeat(connection, request, agent_id, drop=drop)
+        except asyncpg.PostgresError as error:
+            _log.error("heartbeat of %s: %s", agent_id, error)
+            return api_error(500, "Failed to record heartbeat", request.id)
 
     async def _bulk_renew(self, connection: Any, _: Actor, request: Request) -> Answer:
         return await self._renewals.bulk_renew(connection, request)

@@ -7,6 +7,7 @@ and a certificate that fails leaves the others as they are.
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
@@ -58,6 +59,7 @@ UPDATE managed_certificates SET {
     ", ".join(f"{name} = ${number}" for number, name in enumerate(_WRITTEN, 2))
 } WHERE id = $1
 """
+_log = logging.getLogger(__name__)
 _INSERT = (
     "INSERT INTO jobs (id, type, certificate_id, target_id, agent_id, status, attempts,"
     " max_attempts, last_error, scheduled_at, started_at, completed_at, created_at)"
@@ -103,9 +105,13 @@ class Renewals:
         details = {**criteria, **counts}
         if ids:
             details["certificate_ids"] = ",".join(ids)
-        await self._audit.write(
-            connection, request.actor, "bulk_renewal_initiated", "certificate", "bulk", details
-        )
+        try:
+            await self._audit.write(
+                connection, request.actor, "bulk_renewal_initiated", "certificate", "bulk", details
+            )
+        except asyncpg.PostgresError as error:
+            # The work is done, and certctl says so whatever becomes of the audit row.
+            _log.error("audit row of a bulk renewal: %s", error)
         return json_answer(result)
 
     async def _renew(self, connection: Any, found: Sequence[Any]) -> dict[str, object]:

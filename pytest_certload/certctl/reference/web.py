@@ -54,12 +54,18 @@ class Request:
     actor: str
 
     def json_object(self) -> dict[str, Any] | None:
-        """The body as a JSON object, None when it is none."""
+        """The JSON object that the body begins with, None when it does not.
+
+        What follows it is not looked at, as by certctl, which reads one value and no more.
+        """
         try:
-            value = json.loads(self.body)
+            value, _ = _DECODER.raw_decode(self.body.decode().lstrip())
         except ValueError:
             return None
         return value if isinstance(value, dict) else None
+
+
+_DECODER = json.JSONDecoder()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

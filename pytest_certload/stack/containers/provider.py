@@ -26,7 +26,6 @@ from pytest_certload.stack.certs import (
     CertificateAuthority,
     ServerCertificate,
 )
-from pytest_certload.stack.embedded import port_taken
 from pytest_certload.stack.model import (
     REFERENCE_IMAGE,
     Endpoint,
@@ -35,6 +34,7 @@ from pytest_certload.stack.model import (
     Stack,
     StackRequest,
     cpu_count,
+    port_taken,
 )
 from pytest_certload.stack.prepare import finish, seed_own
 from pytest_certload.stack.processes import Workspace, last_lines, open_workspace
