@@ -23,7 +23,7 @@ from pytest_certload.engine.scenario import (
     IterationFunction,
     Scenario,
     check_iteration_function,
-    observer_of_iteration,
+    observe_response,
 )
 from pytest_certload.errors import ConfigurationError, InvalidRun, ScenarioError
 from pytest_certload.options import Settings
@@ -349,7 +349,7 @@ class Load:
             timeout=request_timeout,
             ca_path=endpoint.ca_path,
             headers=all_headers,
-            observer=observer_of_iteration,
+            observer=_Responses,
         )
         window = LiveWindow()
         live = self._bookkeeper.live
@@ -409,6 +409,25 @@ class Load:
             )
         check_host(endpoint.base_url, settings.allow_host)
         return endpoint
+
+
+class _Responses:
+    """Told by the client of each request; its response is shown to the iteration that made it."""
+
+    __slots__ = ()
+
+    def connected(self, dns: int, connect: int, tls: int) -> None:
+        """Of no interest."""
+
+    def sent(self, at: int, reused: bool) -> None:
+        """Of no interest."""
+
+    def answered(self, response: Any, at: int) -> None:
+        """See ``observe_response``."""
+        observe_response(response)
+
+    def received(self, size: int) -> None:
+        """Of no interest."""
 
 
 def _check_loop() -> None:

@@ -15,7 +15,7 @@ from json import dumps
 from typing import Any
 from urllib.parse import urlencode
 
-from aiohttp import InvalidURL, NonHttpUrlClientError
+from aiohttp import ClientError, InvalidURL, NonHttpUrlClientError
 from multidict import CIMultiDict, CIMultiDictProxy, MultiDict, MultiDictProxy
 from yarl import URL
 
@@ -171,7 +171,7 @@ class Requests:
         try:
             self.base = URL(base_url)
             self._origin = Origin.of(self.base)
-        except ValueError as error:
+        except (ValueError, ClientError) as error:
             raise ConfigurationError(
                 f"base_url: {base_url!r} is not the URL of a server; write http://host:port"
             ) from error

@@ -368,6 +368,7 @@ class _Protocol(ResponseHandler, asyncio.BufferedProtocol):
         self.made_at = self.ready_at = time.monotonic_ns()
         self.first_byte = 0
         self.reused = False
+        self._latest_payload: Any = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See ``asyncio.BaseProtocol``."""
@@ -391,8 +392,20 @@ class _Protocol(ResponseHandler, asyncio.BufferedProtocol):
             self.first_byte = self._now
         self.data_received(bytes(self._read_view[:nbytes]))
 
+    def set_exception(self, exc: BaseException, *cause: Any) -> None:
+        """The connection is of no use any more, and neither is the body that is on its way.
+
+        aiohttp tells that to who waits for a head, but lets the reader of a body wait for ever when
+        the body's framing is broken.
+        """
+        payload = self._latest_payload
+        if payload is not None and not payload.is_eof() and payload.exception() is None:
+            payload.set_exception(aiohttp.ClientPayloadError(f"the body is broken: {exc}"), exc)
+        super().set_exception(exc, *cause)
+
     def feed_data(self, data: Any, size: int = 0) -> None:
-        message = data[0]
+        """A head is complete."""
+        message, self._latest_payload = data
         if message.code < 200 and message.code != 101:
             self.first_byte = 0  # an interim answer
         elif not self.first_byte:

@@ -32,7 +32,7 @@ __all__ = [
     "Scenario",
     "Step",
     "UnexpectedStatus",
-    "observer_of_iteration",
+    "observe_response",
 ]
 
 _current_iteration: ContextVar[Iteration | None] = ContextVar(
@@ -48,33 +48,14 @@ class Response(Protocol):
         """The status code."""
 
 
-class _Observer:
-    """Told by a client of its responses: the iteration whose task this is remembers them.
+def observe_response(response: Response) -> None:
+    """Told by a client of a response: the iteration whose task this is remembers it.
 
-    So a failure status that nobody expected cannot pass unseen.
+    So a failure status that nobody expected cannot pass unseen. Without an iteration it is nothing.
     """
-
-    def __init__(self, iteration: Iteration) -> None:
-        self._iteration = iteration
-
-    def connected(self, dns: int, connect: int, tls: int) -> None:
-        """See the observer of the clients."""
-
-    def sent(self, at: int, reused: bool) -> None:
-        """See the observer of the clients."""
-
-    def answered(self, response: Response, at: int) -> None:
-        """See the observer of the clients."""
-        self._iteration._saw(response)
-
-    def received(self, size: int) -> None:
-        """See the observer of the clients."""
-
-
-def observer_of_iteration() -> _Observer | None:
-    """Who is told of the requests of this task; None outside an iteration."""
     iteration = _current_iteration.get()
-    return None if iteration is None else _Observer(iteration)
+    if iteration is not None:
+        iteration._saw(response)
 
 
 class UnexpectedStatus(Exception):
