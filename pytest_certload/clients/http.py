@@ -33,8 +33,6 @@ _KEEP_ALIVE_SECONDS = 30.0
 #: Octets that are taken from the socket at once. asyncio's other way to read allocates four times as
 #: much for every segment, which is a fifth of all that a small request costs.
 _BUFFER = 65_536
-#: URLs kept ready; more than that are joined again.
-_KEPT_URLS = 16_384
 
 
 def http_client(
@@ -101,7 +99,6 @@ class HttpClient:
         self._session = session
         self._resolver = resolver
         self._base = base
-        self._urls: dict[str, URL] = {}
         self._deadlines = Deadlines(asyncio.get_running_loop(), timeout)
 
     def get(self, url: str | URL, **options: Any) -> _Call:
@@ -155,16 +152,10 @@ class HttpClient:
         """The URL joined with the base, from memory if it can be."""
         if not isinstance(url, str):
             return url
-        known = self._urls.get(url)
-        if known is None:
-            try:
-                known = self._base.join(URL(url))
-            except ValueError:
-                return url  # aiohttp says what is wrong with it
-            if len(self._urls) >= _KEPT_URLS:
-                self._urls.clear()
-            self._urls[url] = known
-        return known
+        try:
+            return _joined(self._base, url)
+        except ValueError:
+            return url  # aiohttp says what is wrong with it
 
     async def _request(
         self, method: str, url: str | URL, options: dict[str, Any]
@@ -186,6 +177,12 @@ class HttpClient:
         if isinstance(response, _Response) and not own_timeout:
             limit.watch(response)
         return response
+
+
+@functools.lru_cache(maxsize=16_384)
+def _joined(base: URL, url: str) -> URL:
+    # One memory for all clients: each VU may have one, and load has many URLs.
+    return base.join(URL(url))
 
 
 class _Call:
