@@ -14,6 +14,9 @@ class Observer(Protocol):
     Instants are whole nanoseconds of ``time.monotonic_ns()``. A request that is sent again, as its
     kept connection was already closed, and each hop of a redirect are told like requests of their
     own. A request that fails is told as far as it came; its error is for the request's own code.
+
+    The methods are called by the event loop, not by the task and not in its context, and must not
+    raise.
     """
 
     def connected(self, dns: int, connect: int, tls: int) -> None:

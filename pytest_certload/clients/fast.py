@@ -21,7 +21,7 @@ from .deadlines import Deadlines
 from .exchange import ObserverOf
 from .fast_connection import Connection
 from .fast_pool import Pool
-from .fast_request import Origin, Prepared, Requests, body_of, unsupported
+from .fast_request import Origin, Prepared, Requests, body_of, requests_to, unsupported
 from .fast_response import FastResponse
 from .tls import tls_context
 
@@ -63,7 +63,7 @@ def fast_client(
         ConfigurationError: The CA file cannot be read, or the base URL is none.
     """
     return FastClient(
-        requests=Requests(base_url, headers, fresh=fresh),
+        requests=requests_to(base_url, tuple((headers or {}).items()), fresh),
         connections=connections,
         timeout=timeout,
         ca_path=ca_path,
@@ -122,6 +122,7 @@ class FastClient:
         self._observer = observer
         self._fresh = fresh
         self._pools: dict[Origin, Pool] = {}
+        self._home = self._pool_to(requests.origin)
         self._deadlines = Deadlines(self._loop, timeout)
         self._other_deadlines: dict[int, Deadlines] = {}
         self._closed = False
@@ -203,7 +204,7 @@ class FastClient:
             raise RuntimeError("the client is closed")
         prepared = self._requests.prepare(method, url, params, headers)
         if json is None and data is None:
-            message = prepared.bare
+            message = prepared.without_body()
         else:
             message = prepared.with_body(*body_of(json, data))
         deadlines = self._deadlines if timeout is _UNSET else self._deadlines_of(timeout)
@@ -221,7 +222,8 @@ class FastClient:
         """Send one request, once or twice, and wait until the head of its response is complete."""
         observer = self._observer() if self._observer is not None else None
         response = FastResponse(prepared, observer, deadlines, began)
-        pool = self._pools.get(prepared.origin) or self._new_pool(prepared.origin)
+        at_home = prepared.origin is self._requests.origin
+        pool = self._home if at_home else self._pool_to(prepared.origin)
         try:
             connection = pool.take(began) or await pool.acquire(response)
             was_kept = connection.used
@@ -242,13 +244,12 @@ class FastClient:
             raise response.failure
         return response
 
-    def _new_pool(self, origin: Origin) -> Pool:
-        pool = self._pools[origin] = Pool(
-            origin,
-            limit=self._connections,
-            tls=self._tls if origin.is_ssl else None,
-            fresh=self._fresh,
-        )
+    def _pool_to(self, origin: Origin) -> Pool:
+        pool = self._pools.get(origin)
+        if pool is None:
+            tls = self._tls if origin.is_ssl else None
+            pool = Pool(origin, limit=self._connections, tls=tls, fresh=self._fresh)
+            self._pools[origin] = pool
         return pool
 
     def _deadlines_of(self, timeout: Any) -> Deadlines:
@@ -320,7 +321,7 @@ class _Redirects:
             raise unsupported(f"redirects to another server ({location})")
         prepared = self._client._requests.prepare(method, url, None, self._headers)
         if self._body is None:
-            return prepared, prepared.bare
+            return prepared, prepared.without_body()
         return prepared, prepared.with_body(*body_of(*self._body))
 
 

@@ -8,22 +8,22 @@ from __future__ import annotations
 import functools
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from json import dumps
 from typing import Any
 from urllib.parse import urlencode
 
-from aiohttp import InvalidURL, NonHttpUrlClientError
+from aiohttp import ClientError, InvalidURL, NonHttpUrlClientError
 from multidict import CIMultiDict, CIMultiDictProxy, MultiDict, MultiDictProxy
 from yarl import URL
 
 from pytest_certload.errors import ConfigurationError
 
-__all__ = ["Origin", "Prepared", "Requests", "body_of", "unsupported"]
+__all__ = ["Origin", "Prepared", "Requests", "body_of", "requests_to", "unsupported"]
 
-#: Heads kept for reuse, about 500 bytes each; more URLs than that are prepared again.
+#: Heads kept for reuse, about 500 bytes each. When there are more, all are prepared again.
 _KEPT_HEADS = 16_384
 #: URLs that mean themselves: nothing to quote, no ``..`` to resolve, no other host.
 _SEGMENT = "[A-Za-z0-9_~-][A-Za-z0-9_~.-]*"
@@ -94,10 +94,10 @@ class Prepared:
         target: What was asked for, a URL's text.
         origin: Where it goes.
         head: Request line and headers, each with its line end.
-        bare: The whole request when it has no body.
+        typed: The headers name a content type already.
     """
 
-    __slots__ = ("_base", "_url", "bare", "head", "method", "origin", "target", "typed")
+    __slots__ = ("_base", "_url", "head", "method", "origin", "target", "typed")
 
     def __init__(
         self,
@@ -114,18 +114,9 @@ class Prepared:
         self.target = target
         self.origin = origin
         self.head = head
-        #: The headers name a content type already.
         self.typed = typed
         self._base = base
         self._url = url
-        if method in _BODILESS:
-            self.bare = head + b"\r\n"
-        elif method in _TYPED and not typed:
-            self.bare = (
-                head + b"Content-Length: 0\r\nContent-Type: application/octet-stream\r\n\r\n"
-            )
-        else:
-            self.bare = head + b"Content-Length: 0\r\n\r\n"
 
     @property
     def url(self) -> URL:
@@ -140,6 +131,14 @@ class Prepared:
         lines = self.head.decode("utf-8", "surrogateescape").split("\r\n")[1:-1]
         pairs = (line.partition(": ") for line in lines)
         return CIMultiDictProxy(CIMultiDict((name, value) for name, _, value in pairs))
+
+    def without_body(self) -> bytes:
+        """The whole request when it has no body."""
+        if self.method in _BODILESS:
+            return self.head + b"\r\n"
+        if self.method in _TYPED:
+            return self.with_body(b"application/octet-stream", b"")
+        return self.head + b"Content-Length: 0\r\n\r\n"
 
     def with_body(self, kind: bytes, body: bytes) -> bytes:
         """The whole request.
@@ -156,7 +155,7 @@ class Prepared:
 
 
 class Requests:
-    """Prepares the requests of one client.
+    """Prepares the requests of all clients that share these; belongs to no event loop.
 
     Args:
         base_url: Where relative URLs lead.
@@ -167,15 +166,15 @@ class Requests:
         ConfigurationError: The base URL is none, or a header cannot be sent.
     """
 
-    def __init__(self, base_url: str, headers: Mapping[str, str] | None, *, fresh: bool) -> None:
+    def __init__(self, base_url: str, headers: Iterable[tuple[str, str]], *, fresh: bool) -> None:
         try:
             self.base = URL(base_url)
-            self._origin = Origin.of(self.base)
-        except ValueError as error:
+            self.origin = Origin.of(self.base)
+        except (ValueError, ClientError) as error:
             raise ConfigurationError(
                 f"base_url: {base_url!r} is not the URL of a server; write http://host:port"
             ) from error
-        self._headers = CIMultiDict(headers or {})
+        self._headers = CIMultiDict(headers)
         self._fresh = fresh
         self._kept: dict[tuple[str, str | URL], Prepared] = {}
         self._rest = self._header_lines(self._host(self.base), self._headers)
@@ -216,7 +215,7 @@ class Requests:
             raise ValueError(f"the method {method!r} is not a word; write GET, POST, …")
         whole: URL | None = None
         if not params and isinstance(url, str) and _PLAIN_URL.fullmatch(url):
-            path, origin, rest = url, self._origin, self._rest
+            path, origin, rest = url, self.origin, self._rest
         else:
             whole = self._absolute(url)
             if params:
@@ -282,6 +281,16 @@ class Requests:
                     "leave out line ends and, in the name, all but letters, digits and -"
                 )
         return "".join(f"{name}: {value}\r\n" for name, value in lines)
+
+
+@functools.lru_cache(maxsize=16)
+def requests_to(base_url: str, headers: tuple[tuple[str, str], ...], fresh: bool) -> Requests:
+    """The same ``Requests`` for the same arguments: each VU may have a client, and heads are many.
+
+    Raises:
+        ConfigurationError: See ``Requests``.
+    """
+    return Requests(base_url, headers, fresh=fresh)
 
 
 @functools.cache

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import contextlib
 import functools
 import gzip
 import json
 import re
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from email.message import Message
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -218,14 +220,12 @@ class FastResponse:
     @property
     def content_type(self) -> str:
         """The media type without its parameters; ``application/octet-stream`` when none is said."""
-        raw = self._header(b"content-type")
-        return "application/octet-stream" if raw is None else _media_type(raw)[1]
+        return self._media().type
 
     @property
     def charset(self) -> str | None:
         """The parameter of that name of the content type."""
-        raw = self._header(b"content-type")
-        return None if raw is None else _media_type(raw)[2]
+        return self._media().charset
 
     @property
     def content_length(self) -> int | None:
@@ -246,7 +246,7 @@ class FastResponse:
         """
         if not self.ok:
             raise aiohttp.ClientResponseError(
-                self.request_info, self._past(), status=self.status, message=self.reason,
+                self.request_info, cast(Any, self.history), status=self.status, message=self.reason,
                 headers=self.headers,
             )  # fmt: skip
 
@@ -298,23 +298,21 @@ class FastResponse:
             json.JSONDecodeError: The body is not JSON.
         """
         body = self._body if self._body is not None else await self.read()
+        media = self._media()
         if content_type:
-            said = self._said_type()
-            if not (
-                _JSON.match(said) if content_type == "application/json" else content_type in said
-            ):
+            said = media.said
+            if not (media.is_json if content_type == "application/json" else content_type in said):
                 raise aiohttp.ContentTypeError(
-                    self.request_info, self._past(), status=self.status,
+                    self.request_info, cast(Any, self.history), status=self.status,
                     message=f"the content type is {said!r}, and {content_type!r} was expected",
                     headers=self.headers,
                 )  # fmt: skip
         body = body.strip()
-        return loads(body.decode(encoding or self.get_encoding())) if body else None
+        return loads(body.decode(encoding or media.encoding)) if body else None
 
     def get_encoding(self) -> str:
         """The encoding that the content type says, when there is such a one; else UTF-8."""
-        raw = self._header(b"content-type")
-        return "utf-8" if raw is None else _media_type(raw)[3]
+        return self._media().encoding
 
     def release(self) -> None:
         """Say that nothing more is wanted. A body that is not whole is not waited for."""
@@ -345,9 +343,6 @@ class FastResponse:
 
     # What both need.
 
-    def _past(self) -> Any:
-        return self.history
-
     def _header(self, wanted: bytes) -> bytes | None:
         """The first header of a name, which is given in small letters."""
         size = len(wanted)
@@ -356,9 +351,8 @@ class FastResponse:
                 return value
         return None
 
-    def _said_type(self) -> str:
-        raw = self._header(b"content-type")
-        return "" if raw is None else _media_type(raw)[0]
+    def _media(self) -> _Media:
+        return _media(self._header(b"content-type"))
 
     async def _rest(self) -> None:
         """Wait until the body is whole."""
@@ -406,19 +400,39 @@ def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
+@dataclass(frozen=True, slots=True)
+class _Media:
+    """What a Content-Type header says.
+
+    Attributes:
+        said: The header in small letters; empty when there is none.
+        type: The media type without parameters.
+        charset: The parameter of that name.
+        encoding: The encoding that the charset names, when there is such a one; else UTF-8.
+        is_json: It is JSON, or a type built on it.
+    """
+
+    said: str
+    type: str
+    charset: str | None
+    encoding: str
+    is_json: bool
+
+
 @functools.lru_cache(maxsize=256)
-def _media_type(raw: bytes) -> tuple[str, str, str | None, str]:
-    """Of a Content-Type header: itself in small letters, media type, charset, encoding."""
+def _media(raw: bytes | None) -> _Media:
+    if raw is None:
+        return _Media("", "application/octet-stream", None, "utf-8", is_json=False)
     said = _text(raw).strip()
     message = Message()
     message["Content-Type"] = said
-    charset = message.get_param("charset")
-    name = charset if isinstance(charset, str) else None
+    parameter = message.get_param("charset")
+    charset = parameter if isinstance(parameter, str) else None
     encoding = "utf-8"
-    if name:
-        try:
-            encoding = codecs.lookup(name).name
-        except (LookupError, ValueError):
-            # A name that nobody knows is as good as none.
-            encoding = "utf-8"
-    return said.lower(), message.get_content_type(), name, encoding
+    # A name that nobody knows is as good as none.
+    with contextlib.suppress(LookupError, ValueError):
+        encoding = codecs.lookup(charset or encoding).name
+    return _Media(
+        said.lower(), message.get_content_type(), charset, encoding,
+        is_json=_JSON.match(said.lower()) is not None,
+    )  # fmt: skip

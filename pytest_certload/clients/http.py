@@ -33,8 +33,6 @@ _KEEP_ALIVE_SECONDS = 30.0
 #: Octets that are taken from the socket at once. asyncio's other way to read allocates four times as
 #: much for every segment, which is a fifth of all that a small request costs.
 _BUFFER = 65_536
-#: URLs kept ready; more than that are joined again.
-_KEPT_URLS = 16_384
 
 
 def http_client(
@@ -101,7 +99,6 @@ class HttpClient:
         self._session = session
         self._resolver = resolver
         self._base = base
-        self._urls: dict[str, URL] = {}
         self._deadlines = Deadlines(asyncio.get_running_loop(), timeout)
 
     def get(self, url: str | URL, **options: Any) -> _Call:
@@ -155,16 +152,10 @@ class HttpClient:
         """The URL joined with the base, from memory if it can be."""
         if not isinstance(url, str):
             return url
-        known = self._urls.get(url)
-        if known is None:
-            try:
-                known = self._base.join(URL(url))
-            except ValueError:
-                return url  # aiohttp says what is wrong with it
-            if len(self._urls) >= _KEPT_URLS:
-                self._urls.clear()
-            self._urls[url] = known
-        return known
+        try:
+            return _joined(self._base, url)
+        except ValueError:
+            return url  # aiohttp says what is wrong with it
 
     async def _request(
         self, method: str, url: str | URL, options: dict[str, Any]
@@ -186,6 +177,12 @@ class HttpClient:
         if isinstance(response, _Response) and not own_timeout:
             limit.watch(response)
         return response
+
+
+@functools.lru_cache(maxsize=16_384)
+def _joined(base: URL, url: str) -> URL:
+    # One memory for all clients: each VU may have one, and load has many URLs.
+    return base.join(URL(url))
 
 
 class _Call:
@@ -368,6 +365,7 @@ class _Protocol(ResponseHandler, asyncio.BufferedProtocol):
         self.made_at = self.ready_at = time.monotonic_ns()
         self.first_byte = 0
         self.reused = False
+        self._latest_payload: Any = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See ``asyncio.BaseProtocol``."""
@@ -391,8 +389,20 @@ class _Protocol(ResponseHandler, asyncio.BufferedProtocol):
             self.first_byte = self._now
         self.data_received(bytes(self._read_view[:nbytes]))
 
+    def set_exception(self, exc: BaseException, *cause: Any) -> None:
+        """The connection is of no use any more, and neither is the body that is on its way.
+
+        aiohttp tells that to who waits for a head, but lets the reader of a body wait for ever when
+        the body's framing is broken.
+        """
+        payload = self._latest_payload
+        if payload is not None and not payload.is_eof() and payload.exception() is None:
+            payload.set_exception(aiohttp.ClientPayloadError(f"the body is broken: {exc}"), exc)
+        super().set_exception(exc, *cause)
+
     def feed_data(self, data: Any, size: int = 0) -> None:
-        message = data[0]
+        """A head is complete."""
+        message, self._latest_payload = data
         if message.code < 200 and message.code != 101:
             self.first_byte = 0  # an interim answer
         elif not self.first_byte:
