@@ -39,6 +39,7 @@ class Run:
         validity: Whether it may be judged, likewise.
         state, failure: As in ``RunRecord``.
         files: Where its summary lies.
+        must_be_answered: Whether a run that saw no answer proves nothing.
     """
 
     nodeid: str
@@ -52,6 +53,7 @@ class Run:
     state: str = "running"
     failure: str | None = None
     files: tuple[Path, ...] = ()
+    must_be_answered: bool = True
 
     def record(self) -> RunRecord:
         """The document that every report is written from."""
@@ -189,6 +191,12 @@ class Bookkeeper:
                 "is an `await` missing before load.…(…)?"
             )
         results = [run.result for run in runs if run.result is not None]
+        for judgement in (judgement for result in results for judgement in result.judgements):
+            if not judgement.passed:
+                return (
+                    f"{judgement}, and the test went on: is an `assert` missing? Compare "
+                    "float(…) with what is no condition"
+                )
         judged_together = {
             id(part)
             for result in results
@@ -201,6 +209,12 @@ class Bookkeeper:
                 return f"the load of scenario {run.name} never ended"
             if isinstance(result, CombinedResult) or id(result) in judged_together:
                 continue
+            if run.must_be_answered and result.summary.ok and set(result.statuses) == {0}:
+                return (
+                    f"no iteration of scenario {run.name} saw an answer on iteration.client, so "
+                    "nothing was asked: is an `await` missing there? If it speaks by a client of its "
+                    "own, say so: load.…(…, must_be_answered=False)"
+                )
             errors = result.unjudged_errors()
             if errors:
                 return (

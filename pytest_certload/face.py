@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,7 @@ class Face:
         settings: The options.
         left_out: How many load tests ``-m`` did not select.
         selected: How many load tests are going to run.
+        add_suite_property: pytest's ``record_testsuite_property``, once a test has asked for load.
     """
 
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
@@ -46,6 +47,7 @@ class Face:
         self.settings = settings
         self.left_out = 0
         self.selected = 0
+        self.add_suite_property: Callable[[str, object], None] | None = None
         self._bookkeeper: Bookkeeper | None = None
 
     @property
@@ -100,6 +102,10 @@ class Face:
             items[:] = keep
         chosen = [item for item in items if gate.is_scale(item)]
         self.selected = len(chosen)
+        if chosen and not self._config.pluginmanager.has_plugin("asyncio"):
+            raise pytest.UsageError(
+                "load tests are run by pytest-asyncio, which is switched off (-p no:asyncio)"
+            )
         for item in chosen:
             gate.check_item(item)
         if chosen and not self._config.option.collectonly:
@@ -124,10 +130,13 @@ class Face:
             lines.append(
                 f"certload: {_load_tests(self.left_out)} left out; run with: pytest -m scale"
             )
-        if not self.selected and gate.names_scale(self._config.option.markexpr or ""):
+        markexpr, keyword = self._config.option.markexpr or "", self._config.option.keyword
+        if not self.selected and gate.names_scale(markexpr):
+            also = f" and -k {keyword!r}" if keyword else ""
+            remedy = "another -k" if keyword else "mark one with @pytest.mark.scale"
             lines.append(
-                f"certload: -m {self._config.option.markexpr!r} selects no load test here; "
-                "mark one with @pytest.mark.scale, or name the folder that has them"
+                f"certload: -m {markexpr!r}{also} select{'' if also else 's'} no load test here; "
+                f"{remedy}, or name the folder that has them"
             )
         return lines
 
@@ -223,8 +232,21 @@ class Face:
                 problem = error
                 if run.state == "passed":
                     run.state, run.failure = "failed", str(error)
-            item.user_properties.extend(junit_properties(run.record()))
+            self._add_properties(item, junit_properties(run.record()))
         return problem
+
+    def _add_properties(self, item: pytest.Item, properties: list[tuple[str, str]]) -> None:
+        """Give the junit file a run's figures where its schema lets them stand.
+
+        In xunit2, pytest's default, only a suite may have properties; their names carry the scenario.
+        """
+        if not self._config.pluginmanager.has_plugin("junitxml"):
+            return
+        if self._config.getini("junit_family") != "xunit2":
+            item.user_properties.extend(properties)
+        elif self.add_suite_property is not None:
+            for name, value in properties:
+                self.add_suite_property(name, value)
 
     def explain(self, item: pytest.Item, call: pytest.CallInfo[None], report: Any) -> None:
         """Say what failed in the words of the run, without frames of this package."""
@@ -303,10 +325,12 @@ def _short(error: pytest.ExceptionInfo[BaseException]) -> Any:
     """The error at the user's own line; frames of this package tell a user nothing."""
     users = [entry for entry in error.traceback if not str(entry.path).startswith(_NOT_THE_USERS)]
     if not users:
-        return error.getrepr(style="value")
+        return error.getrepr(style="value", chain=False)
     last = users[-1]._rawentry
     return error.getrepr(
         style="short",
+        # The message says the cause; what it was wrapped from is for this package's developers.
+        chain=False,
         tbfilter=lambda info: info.traceback.filter(lambda entry: entry._rawentry is last),
     )
 

@@ -32,12 +32,14 @@ def load(request: pytest.FixtureRequest) -> Load:
     from pytest_certload.stack.hosts import check_base_url, check_host
 
     face = request.config.stash[FACE]
+    if request.config.pluginmanager.has_plugin("junitxml"):
+        face.add_suite_property = request.getfixturevalue("record_testsuite_property")
     settings = face.settings
     mark = gate.read_mark(request.node)
     endpoint: Endpoint | None = None
     description: dict[str, str] = {}
     if mark.base_url is not None:
-        check_host(mark.base_url, settings.allow_host)
+        check_host(mark.base_url, settings.allow_host, name="scale(base_url=…)")
         base_url = check_base_url(mark.base_url, name="scale(base_url=…)")
         endpoint = Endpoint(base_url=base_url, ca_path=settings.ca, token=settings.token)
     elif "certload_stack" in request.fixturenames:

@@ -49,19 +49,19 @@ def check_memory(planned: Mapping[str, int | None], say: Callable[[str], None]) 
             continue
         need = count * size
         say(
-            f"{name}: {count:,} iterations are due; samples take {_mebibytes(need)} MiB, as much again "
-            "for each step, and twice that at the end"
+            f"{name}: {count:,} iterations are due; samples take {_size(need)}, as much again for each "
+            "step, and twice that at the end"
         )
         free = _available_memory()
         if free is not None and need * _COPIES > free:
             raise ConfigurationError(
-                f"{name}: the samples of {count:,} iterations want {_mebibytes(need * _COPIES)} MiB of "
-                f"memory and {_mebibytes(free)} MiB are there; offer less, or for a shorter time"
+                f"{name}: the samples of {count:,} iterations want {_size(need * _COPIES)} of memory and "
+                f"{_size(free)} are there; offer less, or for a shorter time"
             )
 
 
-def _mebibytes(octets: int) -> str:
-    return f"{octets / 2**20:,.1f}"
+def _size(octets: int) -> str:
+    return f"{octets / 2**20:,.1f} MiB" if octets >= 2**20 else f"{octets / 2**10:,.1f} KiB"
 
 
 def _available_memory() -> int | None:

@@ -65,6 +65,8 @@ def _text(value: str, base: Path) -> str:
 
 
 def _path(value: str, base: Path) -> Path:
+    if not value.strip():
+        raise ConfigurationError("the value is empty; name a file or folder, such as ./results")
     # An absolute path stays what it is when it is joined to another.
     return base / Path(value).expanduser()
 

@@ -29,6 +29,8 @@ class RunOptions(TypedDict, total=False):
         connections: ``keep-alive``: a pool that all share (default); ``per-vu``: one for each VU;
             ``fresh``: a new one for each request.
         allow_dropped: Share of the iterations, 0 to 1, that may be dropped; default 0.
+        must_be_answered: Whether a run in which ``iteration.client`` saw no answer fails; default
+            true. For iterations that speak by a client of their own it is to be false.
     """
 
     base_url: str | None
@@ -39,6 +41,7 @@ class RunOptions(TypedDict, total=False):
     transport: str | None
     connections: str
     allow_dropped: float
+    must_be_answered: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,7 @@ class CheckedOptions:
     transport: str | None = None
     connections: str = "keep-alive"
     allow_dropped: float = 0
+    must_be_answered: bool = True
 
     def __post_init__(self) -> None:
         for name, value, known in (

@@ -224,7 +224,9 @@ class Load:
                     on_progress=None if live is None else _shower(live, scenario.name, window),
                     on_finish=None if live is None else window.note,
                 )
-                run = self._open(scenario.name, scenario.executor, reduced, stack)
+                run = self._open(
+                    scenario.name, scenario.executor, reduced, stack, checked.must_be_answered
+                )
                 runs.append((run, engine))
             try:
                 generator = await _watched([engine for _, engine in runs], clock)
@@ -240,7 +242,7 @@ class Load:
         if len(runs) > 1:
             unique = self._bookkeeper.unique_name(self._name)
             notes = dict.fromkeys(note for run, _ in runs for note in run.reduced)
-            together = self._open(unique, None, tuple(notes), stack)
+            together = self._open(unique, None, tuple(notes), stack, checked.must_be_answered)
             results = {run.name: run.result for run, _ in runs if run.result is not None}
             together.result = CombinedResult(results, name=together.name)
             self._judge([together, *(run for run, _ in runs)], checked.allow_dropped)
@@ -256,6 +258,7 @@ class Load:
         executor: Executor | None,
         reduced: tuple[str, ...],
         stack: Mapping[str, str],
+        must_be_answered: bool,
     ) -> Run:
         run = Run(
             nodeid=self._nodeid,
@@ -264,6 +267,7 @@ class Load:
             parameters={} if executor is None else dict(executor.parameters),
             reduced=reduced,
             stack=stack,
+            must_be_answered=must_be_answered,
         )
         self._bookkeeper.runs.append(run)
         return run
@@ -287,6 +291,10 @@ class Load:
     def _where(self, base_url: str | None) -> Endpoint:
         settings = self._bookkeeper.settings
         if base_url is not None:
+            if not isinstance(base_url, str):
+                raise ConfigurationError(
+                    f"base_url: {base_url!r} is no text; write https://HOST:PORT"
+                )
             base_url = check_base_url(base_url, name="base_url")
             endpoint = Endpoint(base_url=base_url, ca_path=settings.ca, token=settings.token)
         elif self._endpoint is not None:

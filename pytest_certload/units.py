@@ -43,6 +43,7 @@ RATE_UNITS = {
     "h": 3600, "hour": 3600,
     "d": 86400, "day": 86400,
 }  # fmt: skip
+_LONGEST = 366 * 24 * 3600 * 1_000_000_000
 _NUMBER = r"(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
 _PART = re.compile(rf"({_NUMBER})\s*(ns|us|µs|ms|min|s|m|h)")
 _DURATION = re.compile(rf"(?:{_NUMBER}\s*(?:ns|us|µs|ms|min|s|m|h)\s*)+")
@@ -128,6 +129,8 @@ def parse_duration(value: object, *, name: str = "duration") -> Duration:
         result = None
     if result is None or result < 0:
         raise ConfigurationError(f"{name}: {value!r} is not a duration; {DURATION_HELP}")
+    if result > _LONGEST:
+        raise ConfigurationError(f"{name}: {value!r} is longer than a year; {DURATION_HELP}")
     return result
 
 

@@ -474,6 +474,6 @@ def classify(error: BaseException) -> Outcome | None:
         return Outcome.EXCEPTION
     if isinstance(error, aiohttp.ClientResponseError):
         return Outcome.UNEXPECTED_STATUS
-    if isinstance(error, (aiohttp.ClientError, OSError)):
+    if isinstance(error, (aiohttp.ClientError, ConnectionError)):
         return Outcome.CONNECTION_ERROR
     return None

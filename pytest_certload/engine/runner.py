@@ -38,6 +38,7 @@ class WorkerReport:
         connections: Connections that iterations of the window made.
         started_at: Begin of the measured window, UTC.
         duration: Length of the window that was measured (shorter when cut short).
+        window_end: When it ended, nanoseconds of the engine's clock.
         drain: Time from the end of the window until the last iteration was over.
         offered: Iterations due in the window.
         started: Of those, started, however late.
@@ -56,6 +57,7 @@ class WorkerReport:
     connections: Connections
     started_at: datetime
     duration: Duration
+    window_end: int
     drain: Duration
     offered: int
     started: int
@@ -197,6 +199,8 @@ class ScenarioRun:
             raise
         finally:
             load.stop()
+            # A task that was made a moment ago must begin, or its iteration leaves no row.
+            await asyncio.sleep(0)
             self._ended = self.clock.now()
             self._context.stopping = True
             await _cancel([*waits, *(task for task in self._tasks if task is not None)])
@@ -246,6 +250,7 @@ class ScenarioRun:
             connections=_of_rows(self._recorder.connections(), rows),
             started_at=self._begin_wall + timedelta(microseconds=executor.warm_up / 1000),
             duration=Duration(max(0, measure_to - measure_from)),
+            window_end=measure_to,
             drain=Duration(max(0, self._ended - measure_to)),
             offered=len(rows),
             started=len(rows) - dropped,
@@ -283,6 +288,7 @@ def merge(reports: Mapping[str, WorkerReport], *, name: str) -> WorkerReport:
         connections=Connections.join([part.connections for part in parts]),
         started_at=begin,
         duration=seconds((end - begin).total_seconds()),
+        window_end=max(part.window_end for part in parts),
         drain=seconds((drained - end).total_seconds()),
         offered=sum(part.offered for part in parts),
         started=sum(part.started for part in parts),

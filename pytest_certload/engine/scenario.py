@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from inspect import Parameter, iscoroutinefunction, signature
 from random import Random
+from socket import gaierror
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -52,8 +53,14 @@ class Response(Protocol):
 
 
 def current_iteration() -> Iteration | None:
-    """The iteration of the running task, for a client to tell what it sees; None outside of one."""
-    return _current_iteration.get()
+    """The iteration of the running task, for a client to tell what it sees; None outside of one.
+
+    A client asks at the start of each request.
+    """
+    iteration = _current_iteration.get()
+    if iteration is not None:
+        iteration._unanswered = True
+    return iteration
 
 
 class UnexpectedStatus(Exception):
@@ -166,6 +173,8 @@ class Iteration(Marks):
         "_run",
         "_step",
         "_steps_taken",
+        "_swallowed",
+        "_unanswered",
         "_undeclared",
         "client",
         "due",
@@ -187,6 +196,9 @@ class Iteration(Marks):
         self._steps_taken = 0
         self._outcome = Outcome.OK
         self._undeclared: list[Response] | None = None
+        # What a careless scenario may catch and forget: its error counts all the same.
+        self._swallowed: Exception | None = None
+        self._unanswered = False
 
     @property
     def rng(self) -> Random:
@@ -219,7 +231,8 @@ class Iteration(Marks):
             self._undeclared = [r for r in self._undeclared if r is not response]
         if status in statuses or (not statuses and status < 400):
             return
-        raise _unexpected(response, statuses)
+        self._swallowed = _unexpected(response, statuses)
+        raise self._swallowed
 
     def check(self, condition: object, message: str) -> None:
         """Hold a condition on a response; when it is false the iteration ends as an error.
@@ -229,7 +242,8 @@ class Iteration(Marks):
             message: What should have held. Keep it free of ids: equal messages are counted together.
         """
         if not condition:
-            raise CheckFailed(message)
+            self._swallowed = CheckFailed(message)
+            raise self._swallowed
 
     # What a client tells (see ``clients.exchange.Observer``).
 
@@ -247,6 +261,7 @@ class Iteration(Marks):
 
     def answered(self, response: Response, at: int) -> None:
         """A response's status and headers are there; its first byte came at ``at``."""
+        self._unanswered = False
         self.first_byte = at
         if self._step is not None:
             self._step.first_byte = at
@@ -266,17 +281,25 @@ class Iteration(Marks):
 
     def _settle(self, error: BaseException | None, step: str) -> Outcome:
         """What became of the part that just ended; books the error once, in the innermost part."""
-        if error is None and self._undeclared:
-            response = self._undeclared[0]
-            self._undeclared = None
-            self._book(Outcome.UNEXPECTED_STATUS, _unexpected(response, ()), step)
-            return Outcome.UNEXPECTED_STATUS
+        if error is None:
+            error = self._forgotten()
+        self._swallowed = self._undeclared = None
+        self._unanswered = False
         if error is None:
             return Outcome.OK
-        self._undeclared = None
         outcome = self._kind(error)
         self._book(outcome, error, step)
         return outcome
+
+    def _forgotten(self) -> BaseException | None:
+        """What went wrong although the scenario's function raised nothing."""
+        if self._swallowed is not None:
+            return self._swallowed
+        if self._undeclared:
+            return _unexpected(self._undeclared[0], ())
+        if self._unanswered:
+            return ConnectionError("a request had no answer, and the scenario swallowed the reason")
+        return None
 
     def _kind(self, error: BaseException) -> Outcome:
         if isinstance(error, UnexpectedStatus):
@@ -288,7 +311,7 @@ class Iteration(Marks):
             return by_client
         if isinstance(error, TimeoutError):
             return Outcome.TIMEOUT
-        if isinstance(error, OSError):
+        if isinstance(error, (ConnectionError, gaierror)):
             return Outcome.CONNECTION_ERROR
         return Outcome.EXCEPTION
 

@@ -56,7 +56,7 @@ def open_external(
     base_url = check_base_url(request.base_url)
     check_host(base_url, request.allow_hosts)
     if request.dsn is not None:
-        check_host(request.dsn, request.allow_hosts)
+        check_host(request.dsn, request.allow_hosts, name="--certload-dsn")
     endpoint = Endpoint(base_url=base_url, ca_path=request.ca_path, token=request.token)
     announce(f"checking {base_url}")
     identity = identify(endpoint, product)

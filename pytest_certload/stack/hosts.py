@@ -27,23 +27,30 @@ PRIVATE_SUFFIXES = (
 )
 
 
-def check_host(url: str, allow_hosts: Collection[str]) -> None:
+def check_host(
+    url: str, allow_hosts: Collection[str], *, name: str = "--certload-base-url"
+) -> None:
     """Refuse a URL whose host might belong to somebody else.
 
     Loopback addresses and names that only a private network can resolve pass (a single label, or
     one of ``PRIVATE_SUFFIXES``).  Every other name, and every address outside loopback, private
     ranges included, must be in ``allow_hosts``: an address says nothing about whose it is.
 
+    Args:
+        url: A base URL, or the DSN of a database.
+        allow_hosts: Hosts that may be loaded all the same.
+        name: Where the URL was written, for the error.
+
     Raises:
         ConfigurationError: The host is not allowed, or the URL has none.
     """
-    host = host_of(url)
+    host = host_of(url, name=name)
     if _is_loopback(host) or _is_private_name(host):
         return
     if host in {_normal(allowed) for allowed in allow_hosts}:
         return
     raise ConfigurationError(
-        f"{host} is neither loopback nor a private name, and a load test must not hit a stranger; "
+        f"{name}: {host} is neither loopback nor a private name, and a load test must not hit a stranger; "
         f"if that host is yours, add --certload-allow-host {host}"
     )
 
@@ -73,11 +80,11 @@ def check_base_url(url: str, *, name: str = "--certload-base-url") -> str:
             f"{name} holds more than scheme, host and port; {help_text}, paths in the scenario, and "
             "a token by --certload-token"
         )
-    host_of(url)
+    host_of(url, name=name)
     return url.rstrip("/")
 
 
-def host_of(url: str) -> str:
+def host_of(url: str, *, name: str = "--certload-base-url") -> str:
     """The host of a URL in lower case, an IPv6 address without brackets.
 
     Raises:
@@ -85,10 +92,11 @@ def host_of(url: str) -> str:
     """
     parts = _split(url)
     if parts is None or not parts.hostname:
-        raise ConfigurationError("The URL of the stack has no host; write https://HOST:PORT")
+        scheme = "postgresql://USER:PASSWORD@" if url.startswith("postgres") else "https://"
+        raise ConfigurationError(f"{name} has no host; write {scheme}HOST:PORT")
     if "," in parts.hostname:
         raise ConfigurationError(
-            f"{parts.hostname} is more than one host; name the one that is to be loaded"
+            f"{name}: {parts.hostname} is more than one host; name the one that is to be loaded"
         )
     return _normal(parts.hostname)
 

@@ -182,7 +182,8 @@ async def _verify(database: Database, seed: Seed) -> None:
             ) from error
         if actual != expectation.count:
             raise SeedError(
-                f"{place}: {expectation.count} expected, {actual} found: {expectation.query}"
+                f"{place}: {expectation.count} expected, {actual} found: {expectation.query}; correct "
+                "the file or its expectation, or empty the database of other rows"
             )
 
 

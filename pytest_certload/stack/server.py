@@ -100,9 +100,11 @@ def get(endpoint: Endpoint, path: str, *, timeout: float = REQUEST_SECONDS) -> A
         ) from error
     except (OSError, http.client.HTTPException) as error:
         reason = "no answer in time" if isinstance(error, TimeoutError) else error
+        plain = endpoint.base_url.startswith("http:")
+        scheme = " If it speaks TLS, write https:// in --certload-base-url." if plain else ""
         raise Unreachable(
             f"{endpoint.base_url} cannot be reached ({reason}); "
-            "check --certload-base-url and that the server runs."
+            f"check --certload-base-url and that the server runs.{scheme}"
         ) from error
     finally:
         connection.close()

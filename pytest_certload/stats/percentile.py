@@ -25,6 +25,7 @@ def rank(count: int, percent: float) -> int:
     Raises:
         ValueError: The percentage is outside 0 to 100.
     """
+    __tracebackhide__ = True
     if not 0 <= percent <= 100:
         raise ValueError(f"{percent!r} is not a percentage from 0 to 100")
     return max(1, math.ceil(Fraction(str(percent)) * count / 100))
@@ -46,6 +47,7 @@ def percentile(values: npt.NDArray[np.int64], percent: float) -> int | None:
     Raises:
         ValueError: The percentage is outside 0 to 100.
     """
+    __tracebackhide__ = True
     if not len(values):
         rank(1, percent)  # a bad percentage is an error with and without samples
         return None

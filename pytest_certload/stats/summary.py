@@ -42,7 +42,7 @@ class StepSummary:
         ok: How many succeeded.
         errors: ``count - ok``.
         error_rate: ``errors / count``, 0 to 1; None when nothing was due.
-        rate: How many were over, successes and errors, per second of the measured window.
+        rate: How many were over before the measured window ended, successes and errors, per second.
         statuses: How often each HTTP status came last, ascending; 0 stands for no answer.
         outcomes: How often each outcome came, by its label; outcomes that never came are absent.
         response_time: End minus due, of successes and of those who still waited at the end, who
@@ -91,6 +91,7 @@ def summarize(
     *,
     name: str,
     window_seconds: float,
+    window_end: int,
     connections: Connections | None = None,
 ) -> StepSummary:
     """The figures of rows that belong together.
@@ -99,19 +100,21 @@ def summarize(
         rows: The rows of one step, or those of whole iterations.
         name: What they are called in reports.
         window_seconds: Length of the measured window; a window of 0 makes a rate of 0.
+        window_end: When it ended, nanoseconds of the engine's clock.
         connections: Those that the rows made.
     """
     count = len(rows)
     succeeded = int(rows.ok.sum())
     outcomes = _counts(rows.outcome)
-    never_over = outcomes.get(Outcome.DROPPED, 0) + outcomes.get(Outcome.UNFINISHED, 0)
+    never_over = np.isin(rows.outcome, (Outcome.DROPPED, Outcome.UNFINISHED))
+    over = int(((rows.end <= window_end) & ~never_over).sum())
     return StepSummary(
         name=name,
         count=count,
         ok=succeeded,
         errors=count - succeeded,
         error_rate=(count - succeeded) / count if count else None,
-        rate=(count - never_over) / window_seconds if window_seconds else 0.0,
+        rate=over / window_seconds if window_seconds else 0.0,
         statuses=_counts(rows.status[rows.outcome != Outcome.DROPPED]),
         outcomes={Outcome(value).label: n for value, n in outcomes.items()},
         response_time=summarize_latency(rows.response_time[rows.felt]),

@@ -18,6 +18,7 @@ __all__ = ["Validity", "diagnose", "generator_lag"]
 
 _SOME_LAG = ms(10)
 _LONG_PAUSE = ms(50)
+_MOST = 0.95
 _HALF = 0.5
 _TENTH = 0.1
 _THIRD = 0.3
@@ -74,6 +75,14 @@ def _invalid(report: WorkerReport, allow_dropped: float) -> Iterator[str]:
             f"never started, as {report.in_flight_peak:,} were in flight (max_in_flight) and the "
             f"backlog was not worked off within the grace period; {served:.1%} were served, {rate}; "
             "offer less, or allow more in flight"
+        )
+
+    elif report.started_in_window < _MOST * report.started:
+        share = report.started_in_window / report.started
+        yield (
+            f"the offered load was offered late: {share:.0%} of {report.started:,} iterations began "
+            f"within the window, as {report.in_flight_peak:,} were in flight (max_in_flight), and the "
+            "rest after it; offer less, or allow more in flight"
         )
 
 

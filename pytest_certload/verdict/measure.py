@@ -90,21 +90,27 @@ class Measure:
         self._judgements = judgements
 
     def __lt__(self, limit: object) -> bool:
+        __tracebackhide__ = True
         return self._judge("<", limit)
 
     def __le__(self, limit: object) -> bool:
+        __tracebackhide__ = True
         return self._judge("<=", limit)
 
     def __gt__(self, limit: object) -> bool:
+        __tracebackhide__ = True
         return self._judge(">", limit)
 
     def __ge__(self, limit: object) -> bool:
+        __tracebackhide__ = True
         return self._judge(">=", limit)
 
     def __eq__(self, limit: object) -> bool:
+        __tracebackhide__ = True
         return self._judge("==", limit)
 
     def __ne__(self, limit: object) -> bool:
+        __tracebackhide__ = True
         return self._judge("!=", limit)
 
     def __float__(self) -> float:
@@ -140,6 +146,7 @@ class Measure:
         Raises:
             TypeError: The limit is of another kind than the figure.
         """
+        __tracebackhide__ = True
         bare = self._bare(limit)
         passed = self.value is not None and bool(_OPERATORS[sign](self.value, bare))
         missed_by = None
@@ -160,11 +167,13 @@ class Measure:
         return self._judgements is judgements
 
     def _judge(self, sign: str, limit: object) -> bool:
+        __tracebackhide__ = True
         judgement = self.judge(sign, limit)
         self._judgements.append(judgement)
         return judgement.passed
 
     def _bare(self, limit: object) -> float:
+        __tracebackhide__ = True
         if isinstance(limit, Measure):
             if limit.kind is not self.kind or limit.value is None:
                 raise TypeError(f"{self!r} cannot be compared with {limit!r}")

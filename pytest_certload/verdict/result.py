@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cached_property
 
 import numpy as np
 
@@ -33,15 +34,19 @@ class Latency:
         step: str | None,
         judgements: list[Judgement],
     ) -> None:
-        self._values = np.sort(values)
+        self._unsorted = values
         self._name = name
         self._step = step
         self._judgements = judgements
 
+    @cached_property
+    def _values(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        return np.sort(self._unsorted)
+
     def p(self, percent: float) -> Measure:
         """The percentile, such as ``p(99.9)``: nearest rank, a value that was really measured."""
-        label = f"p{percent:g}"
-        return self._measure(percentile(self._values, percent), label)
+        __tracebackhide__ = True
+        return self._measure(percentile(self._values, percent), f"p{percent:g}")
 
     @property
     def p50(self) -> Measure:
@@ -117,6 +122,7 @@ class StepResult:
             rows,
             name=self.name,
             window_seconds=report.duration.total_seconds,
+            window_end=report.window_end,
             connections=made,
         )
         self.response_time = self._latency(rows.response_time[rows.felt], "response time")
@@ -137,6 +143,7 @@ class StepResult:
 
     def p(self, percent: float) -> Measure:
         """A percentile of the response time."""
+        __tracebackhide__ = True
         return self.response_time.p(percent)
 
     @property
@@ -199,7 +206,7 @@ class StepResult:
 
     @property
     def rate(self) -> Measure:
-        """How many were over per second of the measured window."""
+        """How many were over before the measured window ended, per second."""
         return self._measure(self.summary.rate, Kind.RATE, "rate")
 
     @property

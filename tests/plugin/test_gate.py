@@ -120,6 +120,22 @@ def test_parameters_and_classes(pytester: pytest.Pytester, target: Target) -> No
     ]
 
 
+def test_without_pytest_asyncio_nothing_is_started(
+    pytester: pytest.Pytester, target: Target
+) -> None:
+    result = pytester.runpytest("-m", "scale", "-p", "no:asyncio")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: load tests are run by pytest-asyncio*(-p no:asyncio)"])
+    assert target.seen == []
+
+
+def test_nothing_selected_names_k_where_that_did_it(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest("-m", "scale", "-k", "typo")
+    result.stdout.fnmatch_lines(
+        ["certload: -m 'scale' and -k 'typo' select no load test here; another -k*"]
+    )
+
+
 def test_nothing_selected_says_so(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_it="def test_fast(): pass")
     result = pytester.runpytest("-m", "scale")

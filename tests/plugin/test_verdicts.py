@@ -81,10 +81,34 @@ def test_a_pass_is_told_everywhere(pytester: pytest.Pytester, target: Target) ->
     assert (document["offered"], document["finished"]) == (20, 20)
     assert [t["passed"] for t in document["thresholds"]] == [True, True]
     assert (pytester.path / "results/summary-storm.txt").exists()
-    (case,) = junit(pytester).iter("testcase")
-    properties = {p.get("name"): p.get("value") for p in case.iter("property")}
-    assert float(properties["certload.storm.response_time.p95"] or "nan") < 5
     assert len(target.seen) == 20
+
+
+@pytest.mark.parametrize("family", ["xunit2", "xunit1"])
+def test_properties_stand_where_the_schema_lets_them(
+    pytester: pytest.Pytester, target: Target, family: str
+) -> None:
+    source = scale_test(target, GET.format(path="/fine"), "assert result.error_rate < 0.01")
+    run(pytester, source, "-o", f"junit_family={family}").assert_outcomes(passed=1)
+    root = junit(pytester)
+    (suite,) = root.iter("testsuite")
+    (case,) = root.iter("testcase")
+    holder, other = (suite, case) if family == "xunit2" else (case, suite)
+    found = {p.get("name"): p.get("value") for p in holder.findall("properties/property")}
+    assert float(found["certload.storm.response_time.p95"] or "nan") < 5
+    assert (found["certload.storm.count"], found["certload.storm.validity"]) == ("20", "valid")
+    assert other.find("properties") is None
+    # The order that the schema of xunit2 prescribes.
+    assert [child.tag for child in suite][: 1 + (family == "xunit2")] == (
+        ["properties", "testcase"] if family == "xunit2" else ["testcase"]
+    )
+
+
+def test_without_junit_there_are_no_properties(pytester: pytest.Pytester, target: Target) -> None:
+    pytester.makepyfile(
+        test_it=scale_test(target, GET.format(path="/fine"), "assert result.error_rate < 0.01")
+    )
+    pytester.runpytest("-m", "scale", "-p", "no:junitxml").assert_outcomes(passed=1)
 
 
 def test_a_missed_percentile_explains_itself(pytester: pytest.Pytester, target: Target) -> None:
@@ -168,6 +192,83 @@ class TestAGreenTestThatProvesNothing:
         result = run(pytester, scale_test(target, iteration, "assert result.error_rate < 0.01"))
         result.assert_outcomes(failed=1)
         result.stdout.fnmatch_lines(["*expected status below 400, got 404*"])
+
+    @pytest.mark.parametrize(
+        "iteration",
+        [
+            "pass",
+            'iteration.client.get("/fine")',
+            "import aiohttp\n"
+            "async with aiohttp.ClientSession() as own, own.get(BASE) as response:\n"
+            "    assert response.status == 200",
+        ],
+        ids=["nothing", "no await", "a client of its own"],
+    )
+    def test_iterations_that_saw_no_answer(
+        self, pytester: pytest.Pytester, target: Target, iteration: str
+    ) -> None:
+        after = "assert result.error_rate < 0.01"
+        source = f"BASE = {target.base_url!r}\n" + scale_test(target, iteration, after)
+        ignored = (
+            "-W",
+            "ignore::RuntimeWarning",
+            "-W",
+            "ignore::pytest.PytestUnraisableExceptionWarning",
+        )
+        result = run(pytester, source, *ignored)
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines(["*no iteration of scenario storm saw an answer*`await`*"])
+        told = source.replace("duration=0.5", "duration=0.5, must_be_answered=False")
+        run(pytester, told, *ignored).assert_outcomes(passed=1)
+
+    @pytest.mark.parametrize(
+        ("iteration", "message"),
+        [
+            (GET.format(path="/status/500"), "expected status 200, got 500"),
+            (
+                'async with iteration.client.get("/fine") as response:\n'
+                "    iteration.check(response.status == 201, 'it was made')",
+                "it was made",
+            ),
+            (
+                'async with iteration.client.get("/fine") as response:\n'
+                "    iteration.expect(response, 304)",
+                "expected status 304, got 200",
+            ),
+            (
+                'await iteration.client.get("http://127.0.0.1:1/")',
+                "a request had no answer, and the scenario swallowed the reason",
+            ),
+        ],
+    )
+    def test_errors_that_are_swallowed(
+        self, pytester: pytest.Pytester, target: Target, iteration: str, message: str
+    ) -> None:
+        lines = "\n".join(f"    {line}" for line in iteration.splitlines())
+        swallowed = f"try:\n{lines}\nexcept Exception:\n    pass"
+        result = run(pytester, scale_test(target, swallowed, "assert result.error_rate < 0.01"))
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines(["*error rate = 100 %*", f"*{message}*"])
+
+    def test_a_condition_without_assert(self, pytester: pytest.Pytester, target: Target) -> None:
+        after = "assert result.error_rate < 0.01\nresult.p95 < ms(0)"
+        result = run(pytester, scale_test(target, GET.format(path="/fine"), after))
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines(
+            ["*response time p95 = *the test went on: is an `assert` missing?*"]
+        )
+        assert summary(pytester)["state"] == "failed"
+        after = "assert result.error_rate < 0.01\nassert not float(result.p95) < 0"
+        run(pytester, scale_test(target, GET.format(path="/fine"), after)).assert_outcomes(passed=1)
+
+    def test_load_that_was_offered_late(self, pytester: pytest.Pytester, target: Target) -> None:
+        call = "load.constant_arrival_rate(ask, rate=50, duration=0.5, max_in_flight=1)"
+        slow = scale_test(
+            target, GET.format(path="/slow/50"), "assert result.error_rate == 0", call
+        )
+        result = run(pytester, slow)
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines(["*InvalidRun: the offered load was offered late: *"])
 
     def test_a_missing_await(self, pytester: pytest.Pytester, target: Target) -> None:
         pytester.makepyfile(
@@ -573,6 +674,64 @@ def test_options_of_a_load_that_are_none(
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines([f"*ConfigurationError: {message}*"])
     assert target.seen == []
+
+
+def test_exceptions_of_the_scenarios_own_are_none_of_the_servers(
+    pytester: pytest.Pytester, target: Target
+) -> None:
+    iteration = 'open("/nowhere/to/be/found.json")'
+    result = run(pytester, scale_test(target, iteration, "assert result.error_rate <= 1.0"))
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*the scenario's own code raised 20 times*FileNotFoundError*"])
+    failing = scale_test(target, "pytest.fail('no more')", "assert result.error_rate <= 1.0")
+    result = run(pytester, failing)
+    result.assert_outcomes(failed=1)
+    text = result.stdout.str() + result.stderr.str()
+    assert "the scenario's own code raised 20 times" in text
+    assert "never retrieved" not in text
+
+
+@pytest.mark.parametrize("value", ["999999999999h", "367 * 86400"])
+def test_more_time_than_there_is(pytester: pytest.Pytester, target: Target, value: str) -> None:
+    duration = value if "*" in value else repr(value)
+    call = f"load.constant_arrival_rate(ask, rate=1, duration={duration})"
+    result = run(pytester, scale_test(target, GET.format(path="/x"), call=call))
+    result.stdout.fnmatch_lines(["*ConfigurationError: duration: * is longer than a year; *"])
+
+
+def test_more_load_than_there_is_memory(pytester: pytest.Pytester, target: Target) -> None:
+    source = scale_test(target, GET.format(path="/x"))
+    result = run(pytester, source, "--certload-rate=999999999999999")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*ConfigurationError: storm: the samples of * offer less*"])
+    assert "Traceback" not in result.stdout.str()
+
+
+def test_one_error_is_one_error(pytester: pytest.Pytester, target: Target) -> None:
+    """What a message was wrapped from is not printed above it."""
+    source = scale_test(target, GET.format(path="/x"))
+    empty = pytester.makefile(".pem", "no certificate")
+    result = run(pytester, source, "--certload-ca", str(empty))
+    result.assert_outcomes(failed=1)
+    text = result.stdout.str()
+    assert "direct cause" not in text
+    assert "During handling" not in text
+    assert "traceback entries are hidden" not in text
+    assert len([line for line in result.outlines if line.startswith("E ")]) == 1
+
+
+def test_a_bare_number_is_told_at_the_users_own_line(
+    pytester: pytest.Pytester, target: Target
+) -> None:
+    for after, message in (
+        ("assert result.p95 < 500", "response time p95 is a duration: compare it with ms(500)"),
+        ("assert result.p(101) < ms(5)", "101 is not a percentage"),
+    ):
+        result = run(pytester, scale_test(target, GET.format(path="/x"), after))
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines([f"*{message}*"])
+        assert "measure.py" not in result.stdout.str()
+        assert "percentile.py" not in result.stdout.str()
 
 
 def test_dropping_must_be_allowed(pytester: pytest.Pytester, target: Target) -> None:

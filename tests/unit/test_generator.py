@@ -67,6 +67,7 @@ def report(
         connections=NO_CONNECTIONS,
         started_at=datetime(2026, 1, 2, tzinfo=UTC),
         duration=seconds(2),
+        window_end=seconds(2),
         drain=ms(0),
         offered=count,
         started=count,
@@ -151,6 +152,15 @@ class TestTheVerdict:
         assert "90.0% were served, 90/s" in verdict.reasons[0]
         assert diagnose(run, allow_dropped=0.1).state == "valid"
         assert diagnose(run, allow_dropped=0.09).state == "invalid"
+
+    def test_what_begins_after_the_window_was_not_offered_in_it(self) -> None:
+        late = replace(report(lag=0, took=MS), started_in_window=189)
+        verdict = diagnose(late)
+        assert verdict.state == "invalid"
+        assert (
+            "the offered load was offered late: 94% of 200 iterations began" in verdict.reasons[0]
+        )
+        assert diagnose(replace(late, started_in_window=190)).state == "valid"
 
     def test_nothing_at_all(self) -> None:
         assert diagnose(report(lag=0, took=0, count=0)).state == "valid"

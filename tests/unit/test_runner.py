@@ -145,6 +145,18 @@ def test_what_is_not_over_in_the_grace_period_is_cancelled_and_counted() -> None
     assert report.drain == seconds(5)
 
 
+def test_an_iteration_that_begins_as_the_grace_period_ends_is_counted_too() -> None:
+    async def half_a_second(iteration: Iteration) -> None:
+        await asyncio.sleep(0.5)
+
+    # Number 3 ends, and number 4 begins, two seconds after the begin: just when all is over.
+    report = report_of(half_a_second, arrivals(10, 1, max_in_flight=1), grace=seconds(1))
+    rows = report.samples.iterations
+    assert sorted(rows.index.tolist()) == list(range(10))
+    assert (report.offered, report.finished) == (10, 4)
+    assert report.unfinished + report.dropped == 6
+
+
 def test_vus_ask_again_once_they_are_answered() -> None:
     report = report_of(ten_ms, ConstantVUs(vus=3, duration=1))
     assert report.offered == 300

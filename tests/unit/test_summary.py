@@ -28,10 +28,11 @@ def test_errors_are_counted_and_never_latency_samples() -> None:
         ),
         name="storm",
         window_seconds=2,
+        window_end=2_000 * MS,
     )
     assert (summary.count, summary.ok, summary.errors) == (12, 10, 2)
     assert summary.error_rate == pytest.approx(1 / 6)
-    assert summary.rate == 6
+    assert summary.rate == 5.5, "the time-out came after the window"
     assert summary.statuses == {0: 1, 200: 10, 500: 1}
     assert summary.outcomes == {"ok": 10, "unexpected status": 1, "timeout": 1}
     assert summary.response_time.count == 10
@@ -50,6 +51,7 @@ def test_what_never_got_over_is_an_error_and_no_throughput() -> None:
         ),
         name="storm",
         window_seconds=1,
+        window_end=1_000 * MS,
     )
     assert (summary.count, summary.ok, summary.errors, summary.rate) == (3, 1, 2, 1)
     assert summary.statuses == {0: 1, 200: 1}, "a dropped iteration asked for nothing"
@@ -67,6 +69,7 @@ def test_who_still_waited_at_the_end_is_as_old_as_they_were_then() -> None:
         ),
         name="storm",
         window_seconds=1,
+        window_end=1_000 * MS,
     )
     assert summary.response_time.count == 3
     assert (summary.response_time.p50, summary.response_time.max) == (50_000 * MS, 60_000 * MS)
@@ -86,7 +89,9 @@ def test_service_time_counts_from_the_send_and_its_parts_are_told_apart() -> Non
         connect=np.array([MS, 3 * MS]),
         tls=np.array([0, 7 * MS]),
     )
-    summary = summarize(rows(sent, unsent), name="storm", window_seconds=1, connections=made)
+    summary = summarize(
+        rows(sent, unsent), name="storm", window_seconds=1, window_end=1_000 * MS, connections=made
+    )
     assert (summary.service_time.min, summary.service_time.max) == (2 * MS, 6 * MS)
     assert summary.received_bytes == 40
     assert {name: phase.max for name, phase in summary.phases.items()} == {
@@ -96,8 +101,13 @@ def test_service_time_counts_from_the_send_and_its_parts_are_told_apart() -> Non
     }
 
 
+def test_a_rate_is_of_what_was_over_within_the_window() -> None:
+    late = [row(n * 100) for n in range(1, 21)]
+    assert summarize(rows(*late), name="s", window_seconds=1, window_end=1_000 * MS).rate == 10
+
+
 def test_nothing_at_all() -> None:
-    summary = summarize(rows(), name="storm", window_seconds=0)
+    summary = summarize(rows(), name="storm", window_seconds=0, window_end=0)
     assert (summary.count, summary.errors, summary.error_rate, summary.rate) == (0, 0, None, 0)
     assert summary.response_time.count == 0
     assert summary.response_time.p95 is None

@@ -278,7 +278,8 @@ def _wait_for_postgres(postgres: _Postgres, timeout: float) -> None:
         except DatabaseUnreachable as error:
             if time.monotonic() >= deadline:
                 raise StackError(
-                    f"Postgres in {postgres.image} is not ready after {timeout:g} s ({error}). "
+                    f"Postgres in {postgres.image} is not ready after {timeout:g} s ({error}); if the "
+                    "machine is slow, raise --certload-boot-timeout. "
                     f"{_last_lines(postgres.container)}"
                 ) from error
         time.sleep(POLL_SECONDS)
