@@ -160,21 +160,19 @@ class HttpClient:
     async def _request(
         self, method: str, url: str | URL, options: dict[str, Any]
     ) -> aiohttp.ClientResponse:
-        deadlines = self._deadlines
-        own_timeout = "timeout" in options
-        limit = _Limit(deadlines)
-        if not own_timeout:
-            deadlines.begin(limit, time.monotonic_ns())
+        limit = _Limit(self._deadlines)
+        # One with a timeout of its own is aiohttp's to watch.
+        if "timeout" not in options:
+            limit.begin()
         try:
             response = await self._session.request(method, self._url(url), **options)
         except BaseException as error:
-            deadlines.end(limit)
-            if isinstance(error, asyncio.CancelledError) and limit.caused(error):
+            if limit.caused(error):
                 raise limit.error() from error
             if isinstance(error, _OnNewConnection):
                 raise error.failure from None
             raise
-        if isinstance(response, _Response) and not own_timeout:
+        if isinstance(response, _Response):
             limit.watch(response)
         return response
 
@@ -226,6 +224,10 @@ class _Limit:
         self._response: aiohttp.ClientResponse | None = None
         self._expired = False
 
+    def begin(self) -> None:
+        """The request is about to be made."""
+        self._deadlines.begin(self, time.monotonic_ns())
+
     def watch(self, response: _Response) -> None:
         """The head is there; the body may still be late."""
         if response.over:
@@ -243,9 +245,13 @@ class _Limit:
             self._response.content.set_exception(self.error())
             self._response.close()
 
-    def caused(self, error: asyncio.CancelledError) -> bool:
-        """The task was cancelled by this limit, and by nobody else."""
-        return self._expired and self._task.uncancel() <= self._cancelling
+    def caused(self, error: BaseException) -> bool:
+        """The request failed as the task was cancelled by this limit, and by nobody else."""
+        self._deadlines.end(self)
+        if not self._expired:
+            return False
+        others = self._task.uncancel() > self._cancelling
+        return isinstance(error, asyncio.CancelledError) and not others
 
     def error(self) -> TimeoutError:
         """What the request's own code sees."""
