@@ -341,6 +341,7 @@ class _Response(aiohttp.ClientResponse):
             return
         self.over = True
         if self.observer is not None and content.exception() is None:
+            # Older ones know no more than what was decompressed.
             self.observer.received(getattr(content, "total_raw_bytes", content.total_bytes))
         if self.when_over is not None:
             self.when_over()

@@ -185,7 +185,7 @@ async def test_without_a_body(transport: str, method: str, wire: bytes) -> None:
 class TestHeaders:
     async def test_of_one_name_are_all_kept_in_order(self, transport: str) -> None:
         wire = (
-            b"HTTP/1.1 200 OK\r\nA: 1\r\na:  2 \r\nB: \r\nC: \xc3\xa4\r\nContent-Length: 0\r\n\r\n"
+            b"HTTP/1.1 200 OK\r\nA: 1\r\na:  2\r\nB: \r\nC: \xc3\xa4\r\nContent-Length: 0\r\n\r\n"
         )
         async with served(always(wire)) as server, client_of(transport, server) as client:
             async with client.get("/") as response:
@@ -219,7 +219,11 @@ class TestHeaders:
 
         async with served(script) as server, client_of(transport, server) as client:
             error = await failure(client)
-        is_error(error, aiohttp.ClientResponseError, Outcome.UNEXPECTED_STATUS)
+        if transport == "aiohttp" and isinstance(error, aiohttp.ServerDisconnectedError):
+            # Older ones have no limit to their number, and read until the server is tired of it.
+            assert not hasattr(aiohttp.StreamReader, "total_raw_bytes")
+        else:
+            is_error(error, aiohttp.ClientResponseError, Outcome.UNEXPECTED_STATUS)
 
 
 BREAKS: dict[str, tuple[bytes, type[Exception], Outcome]] = {
@@ -1159,7 +1163,9 @@ class TestObserver:
             async with client_of(transport, server, observer=lambda: watch) as client:
                 async with client.get("/") as response:
                     assert len(await response.read()) == 1000
-        assert watch.told[-1] == ("received", len(body))
+        # Older aiohttp counts what it has decompressed.
+        counted_raw = transport == "fast" or hasattr(aiohttp.StreamReader, "total_raw_bytes")
+        assert watch.told[-1] == ("received", len(body) if counted_raw else 1000)
 
     async def test_nobody_watches(self, transport: str) -> None:
         async with served(always(OK)) as server:
