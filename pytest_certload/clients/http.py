@@ -276,11 +276,17 @@ class _Request(aiohttp.ClientRequest):
 
     _reused = False
     _writes_body = False
+    _observer: Observer | None = None
+    _asked = False
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        connector = self.session.connector
-        self.observer = connector.observer() if isinstance(connector, _Connector) else None
+    @property
+    def observer(self) -> Observer | None:
+        """Who watches the task that makes this request; asked for once."""
+        if not self._asked:
+            self._asked = True
+            connector = self.session.connector
+            self._observer = connector.observer() if isinstance(connector, _Connector) else None
+        return self._observer
 
     async def send(self, conn: Any) -> aiohttp.ClientResponse:
         protocol: _Protocol = conn.protocol
@@ -301,8 +307,8 @@ class _Request(aiohttp.ClientRequest):
         self._sent()
 
     def _sent(self) -> None:
-        if self.observer is not None:
-            self.observer.sent(time.monotonic_ns(), self._reused)
+        if self._observer is not None:
+            self._observer.sent(time.monotonic_ns(), self._reused)
 
 
 class _Response(aiohttp.ClientResponse):
@@ -439,9 +445,9 @@ class _Connector(aiohttp.TCPConnector):
         return self._observer_of() if self._observer_of is not None else None
 
     async def _create_connection(self, req: aiohttp.ClientRequest, *args: Any) -> ResponseHandler:
+        observer = req.observer if isinstance(req, _Request) else None
         begin = time.monotonic_ns()
         protocol = await super()._create_connection(req, *args)
-        observer = req.observer if isinstance(req, _Request) else None
         if observer is not None and isinstance(protocol, _Protocol):
             dns = self._timed_resolver.spent_since(begin)
             tls = protocol.ready_at - protocol.made_at if req.is_ssl() else 0
