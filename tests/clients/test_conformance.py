@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import socket
 import time
 import zlib
 from datetime import UTC, datetime, timedelta
@@ -303,7 +304,13 @@ class TestBrokenAnswers:
         is_error(error, aiohttp.ClientConnectorError, Outcome.CONNECTION_ERROR)
         assert str(error).startswith("Cannot connect to host 127.0.0.1:9 ssl:default [")
 
-    async def test_a_host_that_nobody_knows(self, transport: str) -> None:
+    async def test_a_host_that_nobody_knows(
+        self, transport: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def unknown(*_: object, **__: object) -> None:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
         async with client_of(transport, Server(once(b""), port=9), host="nobody.invalid") as client:
             error = await failure(client)
         is_error(error, aiohttp.ClientConnectorDNSError, Outcome.CONNECTION_ERROR)
