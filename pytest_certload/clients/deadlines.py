@@ -59,7 +59,7 @@ class Deadlines:
             return 0
         deadline = self._entries[entry] = now + self._timeout
         if self._timer is None:
-            self._timer = self._loop.call_at(deadline / 1e9, self._sweep)
+            self._timer = self._loop.call_later(self._timeout / 1e9, self._sweep)
         return deadline
 
     def end(self, entry: Overdue) -> None:
@@ -82,7 +82,6 @@ class Deadlines:
             # One that is expired may have ended others.
             if self._entries.pop(entry, None) is not None:
                 entry.expire()
-        for deadline in self._entries.values():
-            if self._timer is None:
-                self._timer = self._loop.call_at(deadline / 1e9, self._sweep)
-            break
+        first = next(iter(self._entries.values()), None)
+        if first is not None and self._timer is None:
+            self._timer = self._loop.call_later(max(0, first - now) / 1e9, self._sweep)

@@ -100,6 +100,7 @@ class Connection(asyncio.BufferedProtocol):
         """Send a request; ``response`` is told what becomes of it."""
         if self._spent:
             self._parser = HttpResponseParser(self)
+            # As lenient as aiohttp: a server that users' clients get on with is not failing.
             self._parser.set_dangerous_leniencies(
                 lenient_headers=True,
                 lenient_optional_cr_before_lf=True,

@@ -197,7 +197,7 @@ class Pool:
         # Errors of aiohttp ask a connection key for no more than an origin has.
         key: Any = origin
         try:
-            async with asyncio.timeout_at(response.deadline / 1e9 if response.deadline else None):
+            async with asyncio.timeout(_seconds_until(response.deadline)):
                 return await self._connect(response, key)
         except ssl.SSLCertVerificationError as error:
             raise aiohttp.ClientConnectorCertificateError(key, error) from error
@@ -255,6 +255,10 @@ class Pool:
                     raise
                 failure = failure or error
         raise failure or OSError(f"no address of {self._origin.host} is known")
+
+
+def _seconds_until(deadline: int) -> float | None:
+    return max(0, deadline - time.monotonic_ns()) / 1e9 if deadline else None
 
 
 def _closed() -> aiohttp.ClientConnectionError:

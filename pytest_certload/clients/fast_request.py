@@ -239,8 +239,7 @@ class Requests:
 
     def _absolute(self, url: str | URL) -> URL:
         try:
-            whole = URL(url)
-            whole = whole if whole.absolute else self.base.join(whole)
+            whole = self.base.join(URL(url))
             Origin.of(whole)
         except ValueError as error:
             if isinstance(error, InvalidURL):

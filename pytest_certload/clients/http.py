@@ -160,21 +160,19 @@ class HttpClient:
     async def _request(
         self, method: str, url: str | URL, options: dict[str, Any]
     ) -> aiohttp.ClientResponse:
-        deadlines = self._deadlines
-        own_timeout = "timeout" in options
-        limit = _Limit(deadlines)
-        if not own_timeout:
-            deadlines.begin(limit, time.monotonic_ns())
+        limit = _Limit(self._deadlines)
+        # One with a timeout of its own is aiohttp's to watch.
+        if "timeout" not in options:
+            limit.begin()
         try:
             response = await self._session.request(method, self._url(url), **options)
         except BaseException as error:
-            deadlines.end(limit)
-            if isinstance(error, asyncio.CancelledError) and limit.caused(error):
+            if limit.caused(error):
                 raise limit.error() from error
             if isinstance(error, _OnNewConnection):
                 raise error.failure from None
             raise
-        if isinstance(response, _Response) and not own_timeout:
+        if isinstance(response, _Response):
             limit.watch(response)
         return response
 
@@ -226,6 +224,10 @@ class _Limit:
         self._response: aiohttp.ClientResponse | None = None
         self._expired = False
 
+    def begin(self) -> None:
+        """The request is about to be made."""
+        self._deadlines.begin(self, time.monotonic_ns())
+
     def watch(self, response: _Response) -> None:
         """The head is there; the body may still be late."""
         if response.over:
@@ -243,9 +245,13 @@ class _Limit:
             self._response.content.set_exception(self.error())
             self._response.close()
 
-    def caused(self, error: asyncio.CancelledError) -> bool:
-        """The task was cancelled by this limit, and by nobody else."""
-        return self._expired and self._task.uncancel() <= self._cancelling
+    def caused(self, error: BaseException) -> bool:
+        """The request failed as the task was cancelled by this limit, and by nobody else."""
+        self._deadlines.end(self)
+        if not self._expired:
+            return False
+        others = self._task.uncancel() > self._cancelling
+        return isinstance(error, asyncio.CancelledError) and not others
 
     def error(self) -> TimeoutError:
         """What the request's own code sees."""
@@ -270,11 +276,17 @@ class _Request(aiohttp.ClientRequest):
 
     _reused = False
     _writes_body = False
+    _observer: Observer | None = None
+    _asked = False
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        connector = self.session.connector
-        self.observer = connector.observer() if isinstance(connector, _Connector) else None
+    @property
+    def observer(self) -> Observer | None:
+        """Who watches the task that makes this request; asked for once."""
+        if not self._asked:
+            self._asked = True
+            connector = self.session.connector
+            self._observer = connector.observer() if isinstance(connector, _Connector) else None
+        return self._observer
 
     async def send(self, conn: Any) -> aiohttp.ClientResponse:
         protocol: _Protocol = conn.protocol
@@ -295,8 +307,8 @@ class _Request(aiohttp.ClientRequest):
         self._sent()
 
     def _sent(self) -> None:
-        if self.observer is not None:
-            self.observer.sent(time.monotonic_ns(), self._reused)
+        if self._observer is not None:
+            self._observer.sent(time.monotonic_ns(), self._reused)
 
 
 class _Response(aiohttp.ClientResponse):
@@ -335,6 +347,7 @@ class _Response(aiohttp.ClientResponse):
             return
         self.over = True
         if self.observer is not None and content.exception() is None:
+            # Older ones know no more than what was decompressed.
             self.observer.received(getattr(content, "total_raw_bytes", content.total_bytes))
         if self.when_over is not None:
             self.when_over()
@@ -432,9 +445,9 @@ class _Connector(aiohttp.TCPConnector):
         return self._observer_of() if self._observer_of is not None else None
 
     async def _create_connection(self, req: aiohttp.ClientRequest, *args: Any) -> ResponseHandler:
+        observer = req.observer if isinstance(req, _Request) else None
         begin = time.monotonic_ns()
         protocol = await super()._create_connection(req, *args)
-        observer = req.observer if isinstance(req, _Request) else None
         if observer is not None and isinstance(protocol, _Protocol):
             dns = self._timed_resolver.spent_since(begin)
             tls = protocol.ready_at - protocol.made_at if req.is_ssl() else 0

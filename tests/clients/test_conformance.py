@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import socket
 import time
 import zlib
 from datetime import UTC, datetime, timedelta
@@ -185,7 +186,7 @@ async def test_without_a_body(transport: str, method: str, wire: bytes) -> None:
 class TestHeaders:
     async def test_of_one_name_are_all_kept_in_order(self, transport: str) -> None:
         wire = (
-            b"HTTP/1.1 200 OK\r\nA: 1\r\na:  2 \r\nB: \r\nC: \xc3\xa4\r\nContent-Length: 0\r\n\r\n"
+            b"HTTP/1.1 200 OK\r\nA: 1\r\na:  2\r\nB: \r\nC: \xc3\xa4\r\nContent-Length: 0\r\n\r\n"
         )
         async with served(always(wire)) as server, client_of(transport, server) as client:
             async with client.get("/") as response:
@@ -219,7 +220,11 @@ class TestHeaders:
 
         async with served(script) as server, client_of(transport, server) as client:
             error = await failure(client)
-        is_error(error, aiohttp.ClientResponseError, Outcome.UNEXPECTED_STATUS)
+        if transport == "aiohttp" and isinstance(error, aiohttp.ServerDisconnectedError):
+            # Older ones have no limit to their number, and read until the server is tired of it.
+            assert not hasattr(aiohttp.StreamReader, "total_raw_bytes")
+        else:
+            is_error(error, aiohttp.ClientResponseError, Outcome.UNEXPECTED_STATUS)
 
 
 BREAKS: dict[str, tuple[bytes, type[Exception], Outcome]] = {
@@ -299,7 +304,13 @@ class TestBrokenAnswers:
         is_error(error, aiohttp.ClientConnectorError, Outcome.CONNECTION_ERROR)
         assert str(error).startswith("Cannot connect to host 127.0.0.1:9 ssl:default [")
 
-    async def test_a_host_that_nobody_knows(self, transport: str) -> None:
+    async def test_a_host_that_nobody_knows(
+        self, transport: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def unknown(*_: object, **__: object) -> None:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
         async with client_of(transport, Server(once(b""), port=9), host="nobody.invalid") as client:
             error = await failure(client)
         is_error(error, aiohttp.ClientConnectorDNSError, Outcome.CONNECTION_ERROR)
@@ -1159,7 +1170,9 @@ class TestObserver:
             async with client_of(transport, server, observer=lambda: watch) as client:
                 async with client.get("/") as response:
                     assert len(await response.read()) == 1000
-        assert watch.told[-1] == ("received", len(body))
+        # Older aiohttp counts what it has decompressed.
+        counted_raw = transport == "fast" or hasattr(aiohttp.StreamReader, "total_raw_bytes")
+        assert watch.told[-1] == ("received", len(body) if counted_raw else 1000)
 
     async def test_nobody_watches(self, transport: str) -> None:
         async with served(always(OK)) as server:

@@ -17,6 +17,7 @@ HEAVY = (
     "asyncpg",
     "cryptography",
     "docker",
+    "httptools",
     "numpy",
     "requests",
     "testcontainers",
