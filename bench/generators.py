@@ -43,6 +43,7 @@ class Reported:
     Attributes:
         requests: Requests that it made.
         errors: Of those, failed.
+        unfinished: Of those, given up when the grace period ended, and no errors.
         dropped: Requests that were due and never made; None for a generator without that notion.
         p50, p95, p99: Its response time.
         verdict: In words, for a generator that has one.
@@ -54,6 +55,7 @@ class Reported:
     p50: float | None
     p95: float | None
     p99: float | None
+    unfinished: int = 0
     verdict: str = ""
 
 

@@ -31,16 +31,17 @@ class Usage:
     Attributes:
         exit_code: Of the command.
         wall_seconds: How long it took.
-        cpu_seconds: User and system time.
         peak_memory: Most resident bytes.
-        peak_descriptors: Most open descriptors seen, looked at ten times a second.
+        peak_descriptors: Most open descriptors that were seen.
+        cpu: Readings ``(when, CPU time so far)``, nanoseconds, forty a second; ``when`` on the
+            clock of the stamps.
     """
 
     exit_code: int
     wall_seconds: float
-    cpu_seconds: float
     peak_memory: int
     peak_descriptors: int
+    cpu: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +143,8 @@ def _run(command: list[str], folder: Path, seconds: float) -> Usage:
                 process.wait()
     if not result.exists():
         raise GeneratorFailed(f"{command[0]} could not be metered:\n{_last_words(folder)}")
-    return Usage(**json.loads(result.read_text("utf-8")))
+    told = json.loads(result.read_text("utf-8"))
+    return Usage(**{**told, "cpu": tuple((when, cpu) for when, cpu in told["cpu"])})
 
 
 def _last_words(folder: Path) -> str:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-# First of all: this is the import that patches the standard library.
-from locust import FastHttpUser, constant_throughput, task  # isort: skip
-from locust.env import Environment
-from locust.exception import StopUser
-
 import argparse
 import json
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
-import gevent
-from gevent.event import Event
+from locust import FastHttpUser, constant_throughput, task
+from locust.env import Environment
+from locust.exception import StopUser
 
 from bench.generators import BODY, HEADERS, PATH
 
@@ -37,7 +34,8 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     offered = round(arguments.rate * arguments.seconds)
     # No more users than requests, or the first round would already be too many.
     users = min(arguments.users, offered)
-    all_there = Event()
+    # Locust has patched these modules: waiting lets the other users run.
+    all_there = threading.Event()
     begin = 0.0
     numbers = iter(range(users))
     asked = 0
@@ -50,7 +48,7 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
         def on_start(self) -> None:
             number = next(numbers)
             all_there.wait()
-            gevent.sleep(max(0.0, begin + number / arguments.rate - time.monotonic()))
+            time.sleep(max(0.0, begin + number / arguments.rate - time.monotonic()))
 
         @task
         def ask(self) -> None:
@@ -66,7 +64,7 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
         all_there.set()
 
     environment = Environment(user_classes=[Asker])
-    environment.events.spawning_complete.add_listener(go)
+    environment.events.spawning_complete.add_listener(go)  # type: ignore[no-untyped-call]
     runner = environment.create_local_runner()
     runner.start(users, spawn_rate=users)
     all_there.wait()

@@ -171,10 +171,12 @@ async def _work(arguments: argparse.Namespace) -> None:
     assert result is not None, "a run that ended or was refused has a result"
     quantiles = (float(result.p50), float(result.p95), float(result.p99))
     p50, p95, p99 = (None if math.isnan(x) else x * 1000 for x in quantiles)
+    report = result.report
     reported = {
-        "requests": result.report.started,
-        "errors": int(result.errors) - result.report.dropped,
-        "dropped": result.report.dropped,
+        "requests": report.started,
+        "errors": int(result.errors) - report.dropped - report.unfinished,
+        "unfinished": report.unfinished,
+        "dropped": report.dropped,
         "p50": p50,
         "p95": p95,
         "p99": p99,

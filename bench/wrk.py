@@ -57,7 +57,9 @@ class Wrk:
     def command(self, order: Order, base_url: str, folder: Path) -> list[str]:
         """See ``Generator.command``. Seconds are rounded up to whole ones."""
         # A JSON string without characters outside ASCII is a Lua string too.
-        headers = "\n".join(f"wrk.headers[{json.dumps(n)}] = {json.dumps(HEADERS[n])}" for n in HEADERS)
+        headers = "\n".join(
+            f"wrk.headers[{json.dumps(n)}] = {json.dumps(HEADERS[n])}" for n in HEADERS
+        )
         script = folder / "wrk.lua"
         result = json.dumps(str(folder / _RESULT))
         script.write_text(_SCRIPT % (json.dumps(BODY), headers, result), encoding="utf-8")
