@@ -22,7 +22,7 @@ def condition(rate: int) -> str:
 
 def order(rate: int, plan: Plan) -> Order:
     """The load at that rate."""
-    return Order(rate=rate, seconds=plan.window, slots=plan.slots)
+    return Order(rate=rate, seconds=plan.start + plan.window, slots=plan.slots)
 
 
 def measure(lab: Lab, generators: Sequence[Generator], plan: Plan) -> Findings:
@@ -38,8 +38,11 @@ def measure(lab: Lab, generators: Sequence[Generator], plan: Plan) -> Findings:
             for generator in generators:
                 if not generator.constant_rate:
                     continue
-                trial = lab.trial(generator, order(rate, plan), round_=round_)
-                seen = fidelity(trial.stamps.arrival, rate=rate, seconds=plan.window)
+                load = order(rate, plan)
+                trial = lab.trial(generator, load, round_=round_)
+                seen = fidelity(
+                    trial.stamps.arrival, rate=rate, seconds=load.seconds, start=plan.start
+                )
                 where, who = condition(rate), generator.name
                 collector.add(where, "lag p50", "ms", who, seen.p50 / 1e6)
                 collector.add(where, "lag p99", "ms", who, seen.p99 / 1e6)
