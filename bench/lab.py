@@ -71,6 +71,7 @@ class Lab:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._program = build_stamper(folder)
+        self._made = 0
         self._trials: dict[tuple[str, Order, Faults, int], Trial] = {}
 
     def trial(
@@ -95,7 +96,8 @@ class Lab:
         return self._trials[key]
 
     def _make(self, generator: Generator, order: Order, faults: Faults) -> Trial:
-        folder = self._folder / f"{len(self._trials):03}-{generator.name}"
+        self._made += 1
+        folder = self._folder / f"{self._made:03}-{generator.name}"
         folder.mkdir()
         rate = order.rate if generator.constant_rate else _CLOSED_LOOP_RATE
         records = 1000 + round(1.5 * rate * (order.seconds + 1))

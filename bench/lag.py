@@ -92,8 +92,8 @@ def punctuality(stamps: npt.NDArray[np.int64], *, rate: float, missing: int = 0)
     # Relative to the first, so that a float has nanoseconds to spare.
     since_first = (stamps - stamps[0]).astype(np.float64)
     since_origin = since_first - (since_first - index * gap).min()
-    # The epsilon: an arrival that is on time to the nanosecond must not count as a gap early.
-    behind = np.floor(since_origin / gap + 1e-6) - index
+    # Stamps are whole nanoseconds: one that is early by its rounding alone is on time.
+    behind = np.floor((since_origin + 2) / gap) - index
     never_made_up = np.minimum.accumulate(behind[::-1])[::-1]
     due = (index + np.clip(never_made_up, 0, missing)) * gap
     return Punctuality(due=due, lag=np.maximum(since_origin - due, 0))
