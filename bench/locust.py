@@ -1,9 +1,9 @@
 """How is Locust told to make a load? By users that pace themselves, in a worker of its own.
 
 Locust has no arrival rate: its users ask, wait for the answer, and pause. What comes nearest is as
-many users as there are slots, each with ``constant_throughput(rate / users)``, begun one after the
-other so that their requests interleave evenly. A user that waits for an answer asks nobody else
-meanwhile, so a stalled server is offered less.
+many users as there are slots, each paced by the rule of Locust's ``constant_throughput(rate /
+users)``, begun one after the other so that their requests interleave evenly. A user that waits for
+an answer asks nothing else meanwhile, so a stalled server is offered less.
 """
 
 from __future__ import annotations

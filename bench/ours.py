@@ -26,9 +26,8 @@ from bench.generators import BODY, HEADERS, PATH, Order, Reported
 from pytest_certload import clients
 from pytest_certload.engine.scenario import Iteration
 from pytest_certload.errors import InvalidRun
-from pytest_certload.options import Settings
+from pytest_certload.options import OPTIONS, Settings
 from pytest_certload.session import Bookkeeper, Load
-from pytest_certload.units import Duration
 
 __all__ = ["Ours", "transports"]
 
@@ -112,26 +111,13 @@ class Ours:
 
 
 def _settings(folder: Path) -> Settings:
-    return Settings(
-        stack="external",
-        duration=None,
-        rate=None,
-        vus=None,
-        results=folder / "results",
-        seed=None,
-        base_url=None,
-        dsn=None,
-        token=None,
-        ca=None,
-        allow_host=(),
-        allow_seed=False,
-        server_image=None,
-        postgres_image="",
-        postgres_bin=None,
-        server_port=0,
-        server_env=(),
-        boot_timeout=Duration(0),
-    )
+    """As if nobody had set an option, except where the results go."""
+    values: dict[str, Any] = {
+        option.field: option.parse(option.default, folder) if option.default is not None else None
+        for option in OPTIONS
+    }
+    values |= {option.field: () for option in OPTIONS if option.several}
+    return Settings(**{**values, "results": folder / "results"})
 
 
 async def _work(arguments: argparse.Namespace) -> None:

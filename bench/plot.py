@@ -12,7 +12,7 @@ from bench.record import Record
 
 __all__ = ["draw", "missing"]
 
-_COLOURS = {"fast": "C0", "aiohttp": "C1", BASIS: "C2", "locust": "C3", "wrk": "C7"}
+_COLOURS = {"fast": "C0", "aiohttp": "C1", BASIS: "C2", "locust": "C3"}
 _STYLES = ("-", "--", ":")
 #: Below this the pictures would show the clock, not the tool.
 _LEAST_LAG_MS = 1e-3
@@ -38,7 +38,6 @@ def draw(record: Record, folder: Path) -> Path:
     _lag(panels[0], record)
     figures = record.findings.figures
     held = [f for f in figures if f.measurement == "sustained" and f.name == "held"]
-    held += [f for f in figures if f.measurement == "ceiling" and f.name == "requests"]
     _columns(panels[1], held, "highest sustained rate, requests a second")
     cpu = [f for f in figures if f.measurement == "cost" and f.name == "CPU per request"]
     _columns(panels[2], cpu, "CPU time a request, µs")

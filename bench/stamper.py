@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from bench.errors import BenchError
 
-__all__ = ["Faults", "Stamper", "Stamps", "build_stamper", "read_stamps"]
+__all__ = ["Faults", "Stamper", "Stamps", "build_stamper", "find_compiler", "read_stamps"]
 
 SOURCE = Path(__file__).with_name("stamper.c")
 _MAGIC = b"CLSTAMP1"
@@ -80,13 +80,18 @@ class Stamps:
         return self.written[answered] - self.arrival[answered]
 
 
+def find_compiler() -> str | None:
+    """The path of a C compiler, None where there is none."""
+    return shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+
+
 def build_stamper(folder: Path) -> Path:
     """Compile the server into a folder and return the program's path.
 
     Raises:
         BenchError: There is no C compiler, or it refuses the source.
     """
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    compiler = find_compiler()
     if compiler is None:
         raise BenchError("a C compiler is needed and there is no cc, gcc or clang")
     program = folder / "stamper"

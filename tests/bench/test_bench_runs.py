@@ -22,7 +22,7 @@ ORDER = Order(rate=200, seconds=1.0, slots=20, grace=5.0)
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+def lab(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> Lab:
     return Lab(tmp_path_factory.mktemp("lab"))
 
 
@@ -124,7 +124,10 @@ def test_a_generator_that_hangs_is_ended(
 
 
 def test_the_command_measures_writes_and_names_what_it_left_out(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    compiler: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(wrk, "find", lambda: Absent(name="wrk", reason="nobody installed it"))
     arguments = ["--quick", "--only", "ceiling", "--tools", "wrk", "--out", str(tmp_path)]
