@@ -81,7 +81,7 @@ def test_what_a_generator_reports_of_a_known_latency(lab: Lab) -> None:
     )  # fmt: skip
     findings = bias.measure(lab, [Ours(transport="aiohttp")], plan)
     (median, _) = findings.figures
-    assert 0 < median.median < 20
+    assert 0 < median.median < 200
 
 
 def test_a_load_that_was_made_is_not_made_again(lab: Lab) -> None:
@@ -112,10 +112,10 @@ def test_a_generator_that_fails_says_why(lab: Lab) -> None:
 def test_a_generator_that_hangs_is_ended(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("bench.lab._SPARE_SECONDS", -5.5)
+    monkeypatch.setattr("bench.lab._SPARE_SECONDS", -4)
     alive = tmp_path / "alive"
     code = f"import os, signal; open({str(alive)!r}, 'w').write(str(os.getpid())); signal.pause()"
-    with pytest.raises(GeneratorFailed, match=r"did not end within 0\.5 s"):
+    with pytest.raises(GeneratorFailed, match=r"did not end within 2 s"):
         lab.trial(Broken(code), ORDER)
     pid = int(alive.read_text("utf-8"))
     # Gone, or on its way to be collected by whoever collects orphans.

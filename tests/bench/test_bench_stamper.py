@@ -218,7 +218,7 @@ def test_a_service_time_is_kept(start: Start) -> None:
     stamps = server.stop()
     # Both at once: without a limit nobody waits for anybody.
     assert stamps.service.min() >= 5_000_000
-    assert np.median(stamps.service) < 7_000_000
+    assert np.median(stamps.service) < 9_500_000
     assert len(stamps) == 20
 
 
@@ -230,8 +230,11 @@ def test_a_limited_concurrency_is_a_queue(start: Start) -> None:
             connection.sendall(post())
         for connection in connections:
             assert receive(connection, len(ANSWER)) == ANSWER
-    service = server.stop().service / 1e6
-    assert service.round(-1).tolist() == [20, 20, 40, 40, 60, 60]
+    stamps = server.stop()
+    since_first = (stamps.written - stamps.arrival[0]) / 1e6
+    assert (since_first >= [20, 20, 40, 40, 60, 60]).all()
+    # One at a time would take 120 ms.
+    assert since_first[-1] < 110
 
 
 def test_stamps_can_be_had_while_it_runs(start: Start, tmp_path: Path) -> None:
