@@ -44,13 +44,13 @@ def default_plan(rounds: int | None = None) -> Plan:
     """Less than a quarter of an hour for all generators, with the three rounds that it has."""
     return Plan(
         rounds=rounds or 3,
-        start=1.0,
+        start=0.5,
         window=10.0,
         bias_window=4.0,
         overload_window=10.0,
         probe=2.0,
         tries=2,
-        precision=1.05,
+        precision=1.06,
         ceiling_window=5.0,
     )
 
