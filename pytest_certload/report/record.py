@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pytest_certload.engine.watchdog import SelfReport
 from pytest_certload.errors import ReportError
 from pytest_certload.stats.summary import LatencySummary, StepSummary
 
@@ -58,32 +59,14 @@ class ErrorRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GeneratorRecord:
-    """How the load generator fared. Times in nanoseconds, shares 0 to 1; None: cannot be known there.
+class GeneratorRecord(SelfReport):
+    """How the load generator fared: what it saw of itself, and its lag beside it.
 
     Attributes:
-        lag: How late iterations began that found a free slot.
-        loop_lag_p50, loop_lag_p99, loop_lag_max: How late its event loop came to what was due.
-        cpu_share: CPU time of the load's thread, per second: 1 is a whole core.
-        busy_share: Share of the seconds in which that thread used a whole core.
-        wait_share: Share of the time in which it could have run and other processes did.
-        steal_share: Share of the machine's CPU time that its host gave to others.
-        gc_pauses, gc_longest, gc_total: Collections of garbage: how many, the longest, all together.
-        memory_growth: Octets by which the process's greatest size grew.
+        lag: How late iterations began that found a free slot, nanoseconds.
     """
 
     lag: LatencySummary
-    loop_lag_p50: int
-    loop_lag_p99: int
-    loop_lag_max: int
-    cpu_share: float
-    busy_share: float
-    wait_share: float | None
-    steal_share: float | None
-    gc_pauses: int
-    gc_longest: int
-    gc_total: int
-    memory_growth: int
 
 
 @dataclass(frozen=True, kw_only=True)
