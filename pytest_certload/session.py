@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Any, Unpack, overload
 
 from pytest_certload.bookkeeping import Bookkeeper, Run
@@ -209,7 +210,13 @@ class Load:
         runs: list[tuple[Run, ScenarioRun]] = []
         async with AsyncExitStack() as clients:
             for scenario, reduced in scaled:
-                opened = _clients(endpoint, transport, checked, slots=scenario.executor.slots)
+                opened = _clients(
+                    endpoint,
+                    transport,
+                    checked,
+                    slots=scenario.executor.slots,
+                    allow_hosts=self._bookkeeper.settings.allow_host,
+                )
                 for client in opened:
                     await clients.enter_async_context(client)
                 window = LiveWindow()
@@ -354,9 +361,15 @@ def _scale(executor: Executor, settings: Settings) -> tuple[Executor, tuple[str,
 
 
 def _clients(
-    endpoint: Endpoint, transport: str, options: CheckedOptions, *, slots: int
+    endpoint: Endpoint,
+    transport: str,
+    options: CheckedOptions,
+    *,
+    slots: int,
+    allow_hosts: Collection[str],
 ) -> list[Any]:
     """The clients of one scenario: one for all of its slots, or one for each."""
+    guard = partial(check_host, allow_hosts=allow_hosts, name="a request or redirect")
     many = slots if options.connections == "per-vu" else 1
     return [
         open_client(
@@ -368,6 +381,7 @@ def _clients(
             headers={**_authorisation(endpoint), **(options.headers or {})},
             observer=current_iteration,
             fresh=options.connections == "fresh",
+            guard=guard,
         )
         for _ in range(many)
     ]

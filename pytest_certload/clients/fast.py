@@ -44,6 +44,7 @@ def fast_client(
     headers: Mapping[str, str] | None = None,
     observer: ObserverOf | None = None,
     fresh: bool = False,
+    guard: Callable[[str], None] | None = None,
 ) -> FastClient:
     """A lean client bound to a base URL, for the running event loop.
 
@@ -58,6 +59,8 @@ def fast_client(
         headers: Sent with every request.
         observer: Who is told what becomes of the requests; default: nobody.
         fresh: Make a new connection for every request, instead of keeping them.
+        guard: Told each URL that leads to another server than the base URL; raises when it must not
+            be loaded.
 
     Raises:
         ConfigurationError: The CA file cannot be read, or the base URL is none.
@@ -69,6 +72,7 @@ def fast_client(
         ca_path=ca_path,
         observer=observer,
         fresh=fresh,
+        guard=guard,
     )
 
 
@@ -113,6 +117,7 @@ class FastClient:
         ca_path: Path | None,
         observer: ObserverOf | None,
         fresh: bool,
+        guard: Callable[[str], None] | None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._requests = requests
@@ -122,6 +127,7 @@ class FastClient:
         self._observer = observer
         self._fresh = fresh
         self._pools: dict[Origin, Pool] = {}
+        self._guard = guard
         self._home = self._pool_to(requests.origin)
         self._deadlines = Deadlines(self._loop, timeout)
         self._other_deadlines: dict[int, Deadlines] = {}
@@ -247,6 +253,8 @@ class FastClient:
     def _pool_to(self, origin: Origin) -> Pool:
         pool = self._pools.get(origin)
         if pool is None:
+            if self._guard is not None and origin.host != self._requests.origin.host:
+                self._guard(f"http://{origin.host}")
             tls = self._tls if origin.is_ssl else None
             pool = Pool(origin, limit=self._connections, tls=tls, fresh=self._fresh)
             self._pools[origin] = pool

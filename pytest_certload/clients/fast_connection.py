@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection"]
 
-#: Octets that are taken from the socket at once. asyncio's own way to read allocates four times as
-#: much for every segment, which costs more than all that is done here.
-_BUFFER = 65_536
 #: Longest head of a response. aiohttp allows 8 KiB a header.
 _LONGEST_HEAD = 65_536
 _NO_BODY = frozenset({101, 204, 304})
@@ -63,8 +60,8 @@ class Connection(asyncio.BufferedProtocol):
     def __init__(self, pool: Pool, *, fresh: bool) -> None:
         self._pool = pool
         self._fresh = fresh
-        self._buffer = bytearray(_BUFFER)
-        self._view = memoryview(self._buffer)
+        self._buffer = pool.buffer
+        self._view = pool.view
         self._transport: Any = None
         self._parser: HttpResponseParser | None = None
         self._response: FastResponse | None = None

@@ -23,7 +23,11 @@ __all__ = ["KEEP_ALIVE_SECONDS", "Pool"]
 
 #: Below the 60 s after which common servers close idle connections.
 KEEP_ALIVE_SECONDS = 30
+#: Octets that are taken from the socket at once. asyncio's own way to read allocates four times as
+#: much for every segment, which costs more than all that is done here.
+BUFFER = 65_536
 _KEEP_ALIVE = KEEP_ALIVE_SECONDS * 1_000_000_000
+_NEVER = 2**63
 _ADDRESSES_KEPT = 300 * 1_000_000_000
 
 _Addresses = Sequence[tuple[int, int, int, str, Any]]
@@ -63,8 +67,19 @@ class Pool:
         self._alive: set[Connection] = set()
         self._all_lost: asyncio.Future[None] | None = None
         self._closed = False
+        #: What all connections read into, one after the other: asyncio fills it and hands it over in
+        #: one go, and a small one stays in the processor's cache.
+        self.buffer = bytearray(BUFFER)
+        self.view = memoryview(self.buffer)
         self._addresses: _Addresses = ()
         self._addresses_until = 0
+        self._looking_up = asyncio.Lock()
+        if origin.is_address:
+            family = socket.AF_INET6 if ":" in origin.host else socket.AF_INET
+            where = (origin.host, origin.port)
+            # The protocol by number: without it asyncio leaves Nagle on.
+            self._addresses = [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", where)]
+            self._addresses_until = _NEVER
 
     def take(self, now: int) -> Connection | None:
         """An idle connection; None when there is none."""
@@ -215,15 +230,12 @@ class Pool:
     async def _connect(self, response: FastResponse, key: Any) -> Connection:
         origin, loop = self._origin, self._loop
         begin = looked_up = time.monotonic_ns()
-        addresses = self._addresses
-        if not addresses or begin >= self._addresses_until:
+        if begin >= self._addresses_until:
             try:
-                addresses = await self._look_up()
+                looked_up = await self._look_up()
             except socket.gaierror as error:
                 raise aiohttp.ClientConnectorDNSError(key, error) from error
-            looked_up = begin if origin.is_address else time.monotonic_ns()
-            self._addresses, self._addresses_until = addresses, looked_up + _ADDRESSES_KEPT
-        sock = await self._first_that_answers(addresses)
+        sock = await self._first_that_answers(self._addresses)
         connected = time.monotonic_ns()
         _, connection = await loop.create_connection(
             lambda: Connection(self, fresh=self._fresh),
@@ -236,10 +248,20 @@ class Pool:
             response.observer.connected(looked_up - begin, connected - looked_up, tls)
         return connection
 
-    async def _look_up(self) -> _Addresses:
-        return await self._loop.getaddrinfo(
-            self._origin.host, self._origin.port, type=socket.SOCK_STREAM
-        )
+    async def _look_up(self) -> int:
+        """Find the addresses, once for all who want them at the same time; returns when that was over.
+
+        The event loop asks a thread, and a load that begins wants a hundred connections at once.
+        """
+        async with self._looking_up:
+            now = time.monotonic_ns()
+            if now >= self._addresses_until:
+                self._addresses = await self._loop.getaddrinfo(
+                    self._origin.host, self._origin.port, type=socket.SOCK_STREAM
+                )
+                now = time.monotonic_ns()
+                self._addresses_until = now + _ADDRESSES_KEPT
+        return now
 
     async def _first_that_answers(self, addresses: _Addresses) -> socket.socket:
         failure: OSError | None = None

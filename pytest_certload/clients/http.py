@@ -44,6 +44,7 @@ def http_client(
     headers: Mapping[str, str] | None = None,
     observer: ObserverOf | None = None,
     fresh: bool = False,
+    guard: Callable[[str], None] | None = None,
 ) -> HttpClient:
     """An ``aiohttp.ClientSession`` bound to a base URL, for the running event loop.
 
@@ -58,6 +59,8 @@ def http_client(
         headers: Sent with every request.
         observer: Who is told what becomes of the requests; default: nobody.
         fresh: Make a new connection for every request, instead of keeping them.
+        guard: Told each URL that leads to another host than the base URL, a redirect's too; raises
+            when it must not be loaded.
 
     Raises:
         ConfigurationError: The CA file cannot be read.
@@ -69,6 +72,7 @@ def http_client(
     connector = _Connector(
         observer,
         resolver=resolver,
+        guard=_guard_beside(URL(base_url).raw_host, guard),
         limit=connections,
         ssl=tls_context(ca_path),
         ttl_dns_cache=300,
@@ -85,6 +89,19 @@ def http_client(
         response_class=_Response,
     )
     return HttpClient(session, resolver, URL(base_url), timeout)
+
+
+def _guard_beside(
+    home: str | None, guard: Callable[[str], None] | None
+) -> Callable[[URL], None] | None:
+    if guard is None:
+        return None
+
+    def check(url: URL) -> None:
+        if url.raw_host != home:
+            guard(str(url.origin()))
+
+    return check
 
 
 class HttpClient:
@@ -276,17 +293,16 @@ class _Request(aiohttp.ClientRequest):
 
     _reused = False
     _writes_body = False
-    _observer: Observer | None = None
-    _asked = False
 
-    @property
-    def observer(self) -> Observer | None:
-        """Who watches the task that makes this request; asked for once."""
-        if not self._asked:
-            self._asked = True
-            connector = self.session.connector
-            self._observer = connector.observer() if isinstance(connector, _Connector) else None
-        return self._observer
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.observer: Observer | None = None
+        connector = self.session.connector
+        if isinstance(connector, _Connector):
+            # Now: a request that never gets a connection has been asked for, too.
+            self.observer = connector.observer()
+            if connector.guard is not None:
+                connector.guard(self.url)
 
     async def send(self, conn: Any) -> aiohttp.ClientResponse:
         protocol: _Protocol = conn.protocol
@@ -307,8 +323,8 @@ class _Request(aiohttp.ClientRequest):
         self._sent()
 
     def _sent(self) -> None:
-        if self._observer is not None:
-            self._observer.sent(time.monotonic_ns(), self._reused)
+        if self.observer is not None:
+            self.observer.sent(time.monotonic_ns(), self._reused)
 
 
 class _Response(aiohttp.ClientResponse):
@@ -432,9 +448,15 @@ class _Protocol(ResponseHandler, asyncio.BufferedProtocol):
 
 class _Connector(aiohttp.TCPConnector):
     def __init__(
-        self, observer_of: ObserverOf | None, *, resolver: _Resolver, **options: Any
+        self,
+        observer_of: ObserverOf | None,
+        *,
+        resolver: _Resolver,
+        guard: Callable[[URL], None] | None,
+        **options: Any,
     ) -> None:
         super().__init__(resolver=resolver, **options)
+        self.guard = guard
         self._observer_of = observer_of
         self._timed_resolver = resolver
         # There is no public way to say which protocol a connection speaks.

@@ -336,7 +336,9 @@ async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
             "let asyncio.CancelledError pass"
         )
     for task in tasks:
-        if not task.cancelled() and (error := task.exception()) is not None:
+        error = None if task.cancelled() else task.exception()
+        # An interruption has ended the event loop already when it came up in the task.
+        if error is not None and not isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise error
 
 

@@ -16,7 +16,7 @@ from yarl import URL
 from pytest_certload.clients.deadlines import Deadlines
 from pytest_certload.clients.fast import FastClient
 from pytest_certload.clients.fast_connection import Connection
-from pytest_certload.clients.fast_pool import KEEP_ALIVE_SECONDS
+from pytest_certload.clients.fast_pool import BUFFER, KEEP_ALIVE_SECONDS
 from pytest_certload.clients.fast_request import Requests, requests_to
 from pytest_certload.clients.fast_response import FastResponse
 from pytest_certload.clients.http import classify
@@ -275,6 +275,8 @@ class FakePool:
 
     def __init__(self) -> None:
         self.said: list[str] = []
+        self.buffer = bytearray(BUFFER)
+        self.view = memoryview(self.buffer)
 
     def __getattr__(self, name: str) -> Callable[[Any], None]:
         return lambda _: self.said.append(name)

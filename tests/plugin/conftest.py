@@ -35,6 +35,8 @@ async def answer(request: web.Request) -> web.Response:
         case [_, "slow", milliseconds]:
             await asyncio.sleep(int(milliseconds) / 1000)
             return web.json_response({"slow": milliseconds})
+        case [_, "to", host]:
+            raise web.HTTPFound(f"http://{host}/")
         case [_, "html"]:
             return web.Response(text="<html>", content_type="text/html")
         case _:

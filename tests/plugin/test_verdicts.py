@@ -699,6 +699,25 @@ def test_more_time_than_there_is(pytester: pytest.Pytester, target: Target, valu
     result.stdout.fnmatch_lines(["*ConfigurationError: duration: * is longer than a year; *"])
 
 
+@pytest.mark.parametrize("transport", ["aiohttp", "fast"])
+@pytest.mark.parametrize("path", ["http://shop.example.com/x", "/to/shop.example.com"])
+def test_a_stranger_is_not_loaded_by_a_redirect_or_a_whole_url(
+    pytester: pytest.Pytester, target: Target, transport: str, path: str
+) -> None:
+    result = run(
+        pytester,
+        scale_test(target, GET.format(path=path), "assert result.error_rate <= 1.0"),
+        f"--certload-transport={transport}",
+    )
+    result.assert_outcomes(failed=1)
+    if transport == "fast" and path.startswith("/"):
+        result.stdout.fnmatch_lines(["*does not do redirects to another server*"])
+    else:
+        result.stdout.fnmatch_lines(
+            ["*a request or redirect: shop.example.com is neither loopback*"]
+        )
+
+
 def test_more_load_than_there_is_memory(pytester: pytest.Pytester, target: Target) -> None:
     source = scale_test(target, GET.format(path="/x"))
     result = run(pytester, source, "--certload-rate=999999999999999")
