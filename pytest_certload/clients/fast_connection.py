@@ -35,7 +35,6 @@ class Connection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_at",
-        "_buffer",
         "_done",
         "_ended",
         "_fresh",
@@ -60,7 +59,6 @@ class Connection(asyncio.BufferedProtocol):
     def __init__(self, pool: Pool, *, fresh: bool) -> None:
         self._pool = pool
         self._fresh = fresh
-        self._buffer = pool.buffer
         self._view = pool.view
         self._transport: Any = None
         self._parser: HttpResponseParser | None = None
@@ -141,9 +139,13 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = transport
         self._pool.made(self)
 
-    def get_buffer(self, sizehint: int) -> bytearray:
-        """See ``asyncio.BufferedProtocol``."""
-        return self._buffer
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """See ``asyncio.BufferedProtocol``.
+
+        A view, not the buffer itself: asyncio's TLS reads the next records into slices of it, and a
+        slice of a bytearray is a copy.
+        """
+        return self._view
 
     def buffer_updated(self, nbytes: int) -> None:
         """See ``asyncio.BufferedProtocol``."""

@@ -69,8 +69,7 @@ class Pool:
         self._closed = False
         #: What all connections read into, one after the other: asyncio fills it and hands it over in
         #: one go, and a small one stays in the processor's cache.
-        self.buffer = bytearray(BUFFER)
-        self.view = memoryview(self.buffer)
+        self.view = memoryview(bytearray(BUFFER))
         self._addresses: _Addresses = ()
         self._addresses_until = 0
         self._looking_up = asyncio.Lock()

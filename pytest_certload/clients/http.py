@@ -386,8 +386,7 @@ class _Protocol(ResponseHandler, asyncio.BufferedProtocol):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop=loop)
-        self._read_into = bytearray(_BUFFER)
-        self._read_view = memoryview(self._read_into)
+        self._read_view = memoryview(bytearray(_BUFFER))
         self._used = False
         self._now = 0
         # asyncio makes the protocol once it has the connected socket.
@@ -407,9 +406,13 @@ class _Protocol(ResponseHandler, asyncio.BufferedProtocol):
         self.first_byte = 0
         return self.reused
 
-    def get_buffer(self, sizehint: int) -> bytearray:
-        """See ``asyncio.BufferedProtocol``."""
-        return self._read_into
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """See ``asyncio.BufferedProtocol``.
+
+        A view, not the buffer itself: asyncio's TLS reads the next records into slices of it, and a
+        slice of a bytearray is a copy.
+        """
+        return self._read_view
 
     def buffer_updated(self, nbytes: int) -> None:
         """See ``asyncio.BufferedProtocol``."""

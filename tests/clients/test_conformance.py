@@ -678,6 +678,41 @@ class TestTls:
                     assert await response.text() == "ok"
         assert server.connections == 1
 
+    @pytest.mark.parametrize("parts", [2, 40])
+    async def test_many_records_that_come_at_once(
+        self, transport: str, authority: Authority, parts: int
+    ) -> None:
+        body = bytes(range(256)) * 40
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
+        size = -(-len(body) // parts)
+
+        async def script(peer: Peer) -> None:
+            for _ in range(2):
+                await peer.request()
+                # Each write is a record of its own, and the client finds all of them together.
+                await peer.send(head)
+                for at in range(0, len(body), size):
+                    await peer.send(body[at : at + size])
+
+        async with (
+            served(script, authority.context("127.0.0.1")) as server,
+            client_of(transport, server, scheme="https", ca_path=authority.file) as client,
+        ):
+            for _ in range(2):
+                async with client.get("/") as response:
+                    assert await response.read() == body
+
+    async def test_a_large_body(self, transport: str, authority: Authority) -> None:
+        body = bytes(range(256)) * 4096
+        answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        async with (
+            served(always(answer), authority.context("127.0.0.1")) as server,
+            client_of(transport, server, scheme="https", ca_path=authority.file) as client,
+        ):
+            for _ in range(2):
+                async with client.get("/") as response:
+                    assert await response.read() == body
+
     async def test_a_host_name(self, transport: str, authority: Authority) -> None:
         async with (
             served(always(OK), authority.context("localhost")) as server,

@@ -275,8 +275,7 @@ class FakePool:
 
     def __init__(self) -> None:
         self.said: list[str] = []
-        self.buffer = bytearray(BUFFER)
-        self.view = memoryview(self.buffer)
+        self.view = memoryview(bytearray(BUFFER))
 
     def __getattr__(self, name: str) -> Callable[[Any], None]:
         return lambda _: self.said.append(name)
