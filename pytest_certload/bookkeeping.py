@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from pytest_certload.engine.runner import Progress, WorkerReport
+from pytest_certload.export import write_samples
 from pytest_certload.options import Settings
 from pytest_certload.report.record import ErrorRecord, GeneratorRecord, RunRecord, ThresholdRecord
 from pytest_certload.report.summary_files import write_summary
@@ -38,7 +39,8 @@ class Run:
         result: Its figures, once it is over.
         validity: Whether it may be judged, likewise.
         state, failure: As in ``RunRecord``.
-        files: Where its summary lies.
+        files: Where its summary lies, and its samples if they are exported.
+        exported: The latter of these.
         must_be_answered: Whether a run that saw no answer proves nothing.
     """
 
@@ -53,6 +55,7 @@ class Run:
     state: str = "running"
     failure: str | None = None
     files: tuple[Path, ...] = ()
+    exported: tuple[Path, ...] = ()
     must_be_answered: bool = True
 
     def record(self) -> RunRecord:
@@ -175,12 +178,26 @@ class Bookkeeper:
         return None
 
     def save(self, run: Run) -> None:
-        """Write the run's summary files.
+        """Write the run's summary files; the first time also its samples, which do not change.
 
         Raises:
             ReportError: They cannot be written.
         """
-        run.files = write_summary(run.record(), self.settings.results)
+        run.files = (*write_summary(run.record(), self.settings.results), *run.exported)
+        if not run.exported:
+            run.exported = self._export(run)
+            run.files += run.exported
+
+    def _export(self, run: Run) -> tuple[Path, ...]:
+        form, result = self.settings.export, run.result
+        # Several scenarios together have no samples beside those of each.
+        if form is None or result is None or isinstance(result, CombinedResult):
+            return ()
+        return (
+            write_samples(
+                result.report, nodeid=run.nodeid, directory=self.settings.results, form=form
+            ),
+        )
 
     def unproven(self, nodeid: str, *, had_load: bool) -> str | None:
         """Why a test that raised nothing is not a pass after all; None when it is one."""

@@ -38,7 +38,8 @@ class WorkerReport:
         connections: Connections that iterations of the window made.
         started_at: Begin of the measured window, UTC.
         duration: Length of the window that was measured (shorter when cut short).
-        window_end: When it ended, nanoseconds of the engine's clock.
+        window_begin, window_end: When it began, at ``started_at``, and ended, nanoseconds of the
+            engine's clock.
         drain: Time from the end of the window until the last iteration was over.
         offered: Iterations due in the window.
         started: Of those, started, however late.
@@ -57,6 +58,7 @@ class WorkerReport:
     connections: Connections
     started_at: datetime
     duration: Duration
+    window_begin: int
     window_end: int
     drain: Duration
     offered: int
@@ -250,6 +252,7 @@ class ScenarioRun:
             connections=_of_rows(self._recorder.connections(), rows),
             started_at=self._begin_wall + timedelta(microseconds=executor.warm_up / 1000),
             duration=Duration(max(0, measure_to - measure_from)),
+            window_begin=measure_from,
             window_end=measure_to,
             drain=Duration(max(0, self._ended - measure_to)),
             offered=len(rows),
@@ -288,6 +291,7 @@ def merge(reports: Mapping[str, WorkerReport], *, name: str) -> WorkerReport:
         connections=Connections.join([part.connections for part in parts]),
         started_at=begin,
         duration=seconds((end - begin).total_seconds()),
+        window_begin=min(part.window_begin for part in parts),
         window_end=max(part.window_end for part in parts),
         drain=seconds((drained - end).total_seconds()),
         offered=sum(part.offered for part in parts),

@@ -67,6 +67,7 @@ def report(
         connections=NO_CONNECTIONS,
         started_at=datetime(2026, 1, 2, tzinfo=UTC),
         duration=seconds(2),
+        window_begin=0,
         window_end=seconds(2),
         drain=ms(0),
         offered=count,

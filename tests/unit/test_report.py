@@ -268,7 +268,7 @@ class TestTheFiles:
             os.dup2(full, descriptor)
             return real(descriptor, *args, **kwargs)
 
-        monkeypatch.setattr("pytest_certload.report.summary_files.os.fdopen", fdopen)
+        monkeypatch.setattr("pytest_certload.report.whole_file.os.fdopen", fdopen)
         with pytest.raises(ReportError, match=r"--certload-results .*No space left on device"):
             write_summary(replace(RECORD, state="passed"), tmp_path)
         os.close(full)
