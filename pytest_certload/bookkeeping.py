@@ -17,8 +17,7 @@ from pytest_certload.export import write_samples
 from pytest_certload.options import Settings
 from pytest_certload.report.record import ErrorRecord, GeneratorRecord, RunRecord, ThresholdRecord
 from pytest_certload.report.summary_files import write_summary
-from pytest_certload.samples import Outcome
-from pytest_certload.stats.summary import LatencySummary, summarize_latency
+from pytest_certload.stats.summary import summarize_latency
 from pytest_certload.verdict.diagnosis import Validity, generator_lag
 from pytest_certload.verdict.measure import Measure
 from pytest_certload.verdict.result import CombinedResult, RunResult
@@ -82,7 +81,8 @@ class Run:
             achieved_rate=_per_second(report.started_in_window, report),
             backlog_peak=report.backlog_peak,
             in_flight_peak=report.in_flight_peak,
-            lateness=_lateness(report),
+            percentile_error=report.figures.percentile_error,
+            lateness=summarize_latency(report.figures.iterations.times["lateness"]),
             validity=self.validity.state if self.validity else "unjudged",
             validity_reasons=self.validity.reasons if self.validity else (),
             generator=_generator(report),
@@ -120,16 +120,11 @@ def _per_second(count: int, report: WorkerReport) -> float:
     return count / window if window else 0.0
 
 
-def _lateness(report: WorkerReport) -> LatencySummary:
-    rows = report.samples.iterations
-    return summarize_latency(rows.lateness[rows.outcome != Outcome.DROPPED])
-
-
 def _generator(report: WorkerReport) -> GeneratorRecord | None:
     own = report.generator
     if own is None:
         return None
-    return GeneratorRecord(lag=generator_lag(report), **asdict(own))
+    return GeneratorRecord(lag=summarize_latency(generator_lag(report)), **asdict(own))
 
 
 def _environment() -> dict[str, str]:

@@ -26,6 +26,7 @@ __all__ = ["OPTIONS", "Option", "Settings", "add_options", "read_settings"]
 
 STACKS = ("auto", "docker", "embedded", "external")
 EXPORTS = ("npz", "parquet")
+SAMPLES = ("keep", "sketch")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +95,16 @@ def _export(value: str, base: Path) -> str:
         )
     if value == "parquet":
         _need("pyarrow", extra="parquet", wanted=value)
+    return value
+
+
+def _samples(value: str, base: Path) -> str:
+    if value not in SAMPLES:
+        raise ConfigurationError(
+            f"{value!r} is nothing to do with samples; choose one of {', '.join(SAMPLES)}"
+        )
+    if value == "sketch":
+        _need("ddsketch", extra="sketch", wanted=value)
     return value
 
 
@@ -175,6 +186,9 @@ OPTIONS: tuple[Option, ...] = (
            help="folder for the summaries of each scenario (default: results)"),
     Option(name="export", metavar="FORMAT", parse=_export,
            help="write every sample beside the summaries: npz, or parquet (default: neither)"),
+    Option(name="samples", metavar="WHAT", parse=_samples, default="keep",
+           help="keep every sample, or sketch: figures of a fixed size, however long the run "
+                "(default: keep)"),
     Option(name="seed", metavar="DIR", parse=_path,
            help="folder of SQL files, applied in lexical order (default: the product's own seed)"),
     Option(name="base-url", metavar="URL", parse=_url,
@@ -216,6 +230,7 @@ class Settings:
     transport: str
     results: Path
     export: str | None
+    samples: str
     seed: Path | None
     base_url: str | None
     dsn: str | None = field(repr=False)
@@ -292,6 +307,11 @@ def read_settings(config: pytest.Config, environ: Mapping[str, str]) -> Settings
             values[option.field] = tuple(parsed)
         else:
             values[option.field] = parsed[-1] if parsed else None
+    if values.get("export") and values.get("samples") == "sketch":
+        problems.append(
+            f"--certload-export: {values['export']!r} wants every sample and --certload-samples "
+            "sketch keeps none; leave one of them out"
+        )
     if problems:
         raise ConfigurationError("\n".join(problems))
     assert values.keys() == {f.name for f in fields(Settings)}

@@ -16,6 +16,7 @@ HEAVY = (
     "aiohttp",
     "asyncpg",
     "cryptography",
+    "ddsketch",
     "docker",
     "httptools",
     "numpy",

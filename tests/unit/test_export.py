@@ -20,6 +20,7 @@ from pytest_certload.engine.runner import WorkerReport
 from pytest_certload.errors import ReportError
 from pytest_certload.export import write_samples
 from pytest_certload.samples import QUEUED, REUSED, Connections, Observation, Outcome, Samples
+from pytest_certload.stats.figures import figures_of
 from pytest_certload.units import ms, seconds
 
 STARTED_AT = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
@@ -73,12 +74,10 @@ def some_samples(draw: st.DrawFn) -> Samples:
 
 
 def report_of(samples: Samples) -> WorkerReport:
-    nothing = np.empty(0, np.int64)
+    none = Connections.from_table(np.empty((0, 5), np.int64))
     return WorkerReport(
-        samples=samples,
-        connections=Connections(
-            index=nothing, step=np.empty(0, np.int16), dns=nothing, connect=nothing, tls=nothing
-        ),
+        figures=figures_of(samples, none, window_end=7_000 + seconds(2)),
+        kept=(samples, none),
         started_at=STARTED_AT,
         duration=seconds(2),
         window_begin=7_000,
