@@ -18,8 +18,8 @@ _OTHER_DESCRIPTORS = 64
 _COPIES = 2
 #: A due time in the schedule.
 _DUE = 8
-#: Kinds of time that a step has a sketch of.
-_KINDS = 6
+#: Kinds of time that there is a sketch of for each step, at most.
+_KINDS = 8
 
 
 def check_descriptors(connections: int) -> None:

@@ -21,7 +21,7 @@ __all__ = ["ErrorBook", "ErrorEntry", "FoldingRecorder", "Recorder"]
 #: The columns of ``ROW``, in its order.
 _pack = Struct("<hhBBxx7q").pack_into
 _ROW_SIZE = ROW.itemsize
-_CHUNK_ROWS = 1 << 14
+_CHUNK_ROWS = 1 << 12
 _CHUNK = _CHUNK_ROWS * _ROW_SIZE
 
 _MAX_ENTRIES = 100

@@ -20,13 +20,17 @@ __all__ = ["ERROR", "MOST_OCTETS", "SketchedTimes"]
 
 #: The most by which a percentile may be off, as a share of it, before it is rounded to a nanosecond.
 ERROR = 0.001
-#: The most memory that a sketch takes: buckets from a nanosecond to the longest load, a list's place and a
-#: float each.
-MOST_OCTETS = 32 * math.ceil(math.log(366 * 86_400e9) / math.log((1 + ERROR) / (1 - ERROR)))
+#: The most memory that a sketch takes: buckets from a nanosecond to the longest load, each with a count here
+#: and with a list's place and a float in the library.
+MOST_OCTETS = 40 * math.ceil(math.log(366 * 86_400e9) / math.log((1 + ERROR) / (1 - ERROR)))
 
 
 class SketchedTimes:
-    """A ``Distribution`` that does not grow with the number of its times, which are never negative."""
+    """A ``Distribution`` that does not grow with the number of its times, which are never negative.
+
+    Times are counted by their bucket as they come. The library is asked to add them once a bucket, when
+    the first percentile is wanted: a call for each time would stop the load for long.
+    """
 
     error = ERROR
 
@@ -36,13 +40,16 @@ class SketchedTimes:
         self._sketch = DDSketch(ERROR)
         self._mapping = LogarithmicMapping(ERROR)
         self._factor = 1 / math.log(self._mapping.gamma)
+        #: By bucket, from 1 ns on: how many wait to be added to the sketch. The zeros have none.
+        self._waiting = np.zeros(0, np.int64)
+        self._waiting_zeros = 0
         self._count = 0
         self._sum = 0.0
         self._min: int | None = None
         self._max: int | None = None
 
     def add(self, values: npt.NDArray[np.int64]) -> None:
-        """Count times in, once a bucket and not once a time.
+        """Count times in.
 
         Args:
             values: int64, in any order.
@@ -51,14 +58,21 @@ class SketchedTimes:
             return
         self._note(len(values), float(values.sum(dtype=np.float64)), values.min(), values.max())
         above = values[values > 0]
-        keys = np.ceil(np.log(above) * self._factor).astype(np.int64)
-        buckets, weights = np.unique(keys, return_counts=True)
+        buckets = np.ceil(np.log(above) * self._factor).astype(np.int64)
+        waiting = np.bincount(buckets, minlength=len(self._waiting))
+        waiting[: len(self._waiting)] += self._waiting
+        self._waiting = waiting
+        self._waiting_zeros += len(values) - len(above)
+
+    def _add_waiting(self) -> None:
         add, middle = self._sketch.add, self._mapping.value
-        for bucket, weight in zip(buckets.tolist(), weights.tolist(), strict=True):
+        for bucket in np.flatnonzero(self._waiting).tolist():
             # Its middle, which no rounding takes for a neighbour's.
-            add(middle(bucket), weight)
-        if len(above) < len(values):
-            add(0.0, len(values) - len(above))
+            add(middle(bucket), int(self._waiting[bucket]))
+        if self._waiting_zeros:
+            add(0.0, self._waiting_zeros)
+        self._waiting = self._waiting[:0]
+        self._waiting_zeros = 0
 
     def _note(self, count: int, total: float, least: int, greatest: int) -> None:
         self._count += count
@@ -94,6 +108,7 @@ class SketchedTimes:
             return self._min
         if position == self._count:
             return self._max
+        self._add_waiting()
         # The library counts ranks from 0 to count - 1. Half a rank lies safely between two of them.
         value = self._sketch.get_quantile_value((position - 0.5) / (self._count - 1))
         assert value is not None
@@ -104,6 +119,7 @@ class SketchedTimes:
         together = type(self)()
         for part in (self, *others):
             if part._min is not None and part._max is not None:
+                part._add_waiting()
                 together._sketch.merge(part._sketch)
                 together._note(part._count, part._sum, part._min, part._max)
         return together

@@ -285,7 +285,7 @@ class TestWhatTheMachineHas:
     def test_sketches_take_the_same_however_long_the_run_is(self) -> None:
         said: list[str] = []
         check_memory({"storm": 50_100, "burst": None}, said.append, keep_samples=False)
-        sketched = "samples are sketched and not kept; figures take at most 3.5 MiB a step"
+        sketched = "samples are sketched and not kept; figures take at most 5.8 MiB a step"
         assert said == [
             f"storm: {sketched}, however long the run; the schedule of 50,100 iterations takes 391.4 KiB",
             f"burst: {sketched}, however long the run",

@@ -101,7 +101,10 @@ class TestASketch:
             add(*args)
 
         monkeypatch.setattr(made._sketch, "add", counting)
-        made.add(np.random.default_rng(1).integers(10**6, 2 * 10**6, 16_384))
+        for seed in range(10):
+            made.add(np.random.default_rng(seed).integers(10**6, 2 * 10**6, 16_384))
+        for percent in (50, 90, 95):
+            made.percentile(percent)
         assert calls <= 348, "ln 2 / ln gamma buckets, and one where the range begins"
 
     def test_does_not_grow_beyond_what_it_says(self) -> None:
@@ -110,6 +113,7 @@ class TestASketch:
         try:
             before, _ = tracemalloc.get_traced_memory()
             made.add(np.geomspace(1, 366 * 86_400e9, 100_000).astype(np.int64))
+            made.percentile(50)
             after, _ = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
