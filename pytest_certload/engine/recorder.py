@@ -177,7 +177,7 @@ class Recorder:
 
 
 class FoldingRecorder(Recorder):
-    """A recorder that keeps one chunk, and folds it into figures whenever it is full.
+    """A recorder that has one chunk, folds it into figures when it is full, and fills it again.
 
     Args:
         name: The scenario's name.
@@ -194,8 +194,7 @@ class FoldingRecorder(Recorder):
         self._fold_rows(_CHUNK)
 
     def _fold_rows(self, size: int) -> None:
-        # A copy, so that nobody looks at the chunk while it is filled again.
-        rows = np.frombuffer(bytes(self._chunk[:size]), ROW)
+        rows = np.frombuffer(self._chunk, ROW, count=size // _ROW_SIZE)
         connections, self._connections = self._table(), array("q")
         self.fold.add(rows, connections, steps=self._names)
 

@@ -26,7 +26,10 @@ MOST_OCTETS = 40 * math.ceil(math.log(366 * 86_400e9) / math.log((1 + ERROR) / (
 
 
 class SketchedTimes:
-    """A ``Distribution`` that does not grow with the number of its times, which are never negative.
+    """A ``Distribution`` that does not grow with the number of its times.
+
+    Its percentiles take what is below a nanosecond for 0, as a first byte that came before the whole
+    request was sent.
 
     Times are counted by their bucket as they come. The library is asked to add them once a bucket, when
     the first percentile is wanted: a call for each time would stop the load for long.

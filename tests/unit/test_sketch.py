@@ -84,6 +84,11 @@ class TestASketch:
         assert_near(together, ExactTimes(column([*chain(*parts)])), percent)
         assert first.count == len(parts[0]), "the parts stay what they were"
 
+    def test_takes_what_came_before_its_begin_for_nothing(self) -> None:
+        made = sketch([-5, -3, 0, 4_000, 4_000])
+        assert (made.min, made.percentile(50), made.max) == (-5, 0, 4_000)
+        assert made.mean == pytest.approx(1598.4)
+
     def test_of_many_times(self) -> None:
         drawn = np.random.default_rng(1).lognormal(np.log(4e6), 1.5, 100_000).astype(np.int64)
         made = SketchedTimes()
