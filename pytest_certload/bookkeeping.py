@@ -13,11 +13,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from pytest_certload.engine.runner import Progress, WorkerReport
+from pytest_certload.export import write_samples
 from pytest_certload.options import Settings
 from pytest_certload.report.record import ErrorRecord, GeneratorRecord, RunRecord, ThresholdRecord
 from pytest_certload.report.summary_files import write_summary
-from pytest_certload.samples import Outcome
-from pytest_certload.stats.summary import LatencySummary, summarize_latency
+from pytest_certload.stats.summary import summarize_latency
 from pytest_certload.verdict.diagnosis import Validity, generator_lag
 from pytest_certload.verdict.measure import Measure
 from pytest_certload.verdict.result import CombinedResult, RunResult
@@ -38,7 +38,8 @@ class Run:
         result: Its figures, once it is over.
         validity: Whether it may be judged, likewise.
         state, failure: As in ``RunRecord``.
-        files: Where its summary lies.
+        files: Where its summary lies, and its samples if they are exported.
+        exported: The latter of these.
         must_be_answered: Whether a run that saw no answer proves nothing.
     """
 
@@ -53,6 +54,7 @@ class Run:
     state: str = "running"
     failure: str | None = None
     files: tuple[Path, ...] = ()
+    exported: tuple[Path, ...] = ()
     must_be_answered: bool = True
 
     def record(self) -> RunRecord:
@@ -79,7 +81,8 @@ class Run:
             achieved_rate=_per_second(report.started_in_window, report),
             backlog_peak=report.backlog_peak,
             in_flight_peak=report.in_flight_peak,
-            lateness=_lateness(report),
+            percentile_error=report.figures.percentile_error,
+            lateness=summarize_latency(report.figures.iterations.times["lateness"]),
             validity=self.validity.state if self.validity else "unjudged",
             validity_reasons=self.validity.reasons if self.validity else (),
             generator=_generator(report),
@@ -117,16 +120,11 @@ def _per_second(count: int, report: WorkerReport) -> float:
     return count / window if window else 0.0
 
 
-def _lateness(report: WorkerReport) -> LatencySummary:
-    rows = report.samples.iterations
-    return summarize_latency(rows.lateness[rows.outcome != Outcome.DROPPED])
-
-
 def _generator(report: WorkerReport) -> GeneratorRecord | None:
     own = report.generator
     if own is None:
         return None
-    return GeneratorRecord(lag=generator_lag(report), **asdict(own))
+    return GeneratorRecord(lag=summarize_latency(generator_lag(report)), **asdict(own))
 
 
 def _environment() -> dict[str, str]:
@@ -175,12 +173,26 @@ class Bookkeeper:
         return None
 
     def save(self, run: Run) -> None:
-        """Write the run's summary files.
+        """Write the run's summary files; the first time also its samples, which do not change.
 
         Raises:
             ReportError: They cannot be written.
         """
-        run.files = write_summary(run.record(), self.settings.results)
+        run.files = (*write_summary(run.record(), self.settings.results), *run.exported)
+        if not run.exported:
+            run.exported = self._export(run)
+            run.files += run.exported
+
+    def _export(self, run: Run) -> tuple[Path, ...]:
+        form, result = self.settings.export, run.result
+        # Several scenarios together have no samples beside those of each.
+        if form is None or result is None or isinstance(result, CombinedResult):
+            return ()
+        return (
+            write_samples(
+                result.report, nodeid=run.nodeid, directory=self.settings.results, form=form
+            ),
+        )
 
     def unproven(self, nodeid: str, *, had_load: bool) -> str | None:
         """Why a test that raised nothing is not a pass after all; None when it is one."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pytest_certload.errors import ConfigurationError
 from pytest_certload.samples import ROW
+from pytest_certload.stats.sketch import MOST_OCTETS
 
 __all__ = ["check_descriptors", "check_memory"]
 
@@ -15,6 +16,10 @@ __all__ = ["check_descriptors", "check_memory"]
 _OTHER_DESCRIPTORS = 64
 #: While the figures are made, rows and columns are there at once.
 _COPIES = 2
+#: A due time in the schedule.
+_DUE = 8
+#: Kinds of time that there is a sketch of for each step, at most.
+_KINDS = 8
 
 
 def check_descriptors(connections: int) -> None:
@@ -32,17 +37,23 @@ def check_descriptors(connections: int) -> None:
         )
 
 
-def check_memory(planned: Mapping[str, int | None], say: Callable[[str], None]) -> None:
+def check_memory(
+    planned: Mapping[str, int | None], say: Callable[[str], None], *, keep_samples: bool = True
+) -> None:
     """Say what memory the samples will need, and make sure that it is there.
 
     Args:
         planned: For each scenario how many iterations become due; None: the server's speed decides.
         say: Told a line.
+        keep_samples: Whether every sample is kept, or figures alone.
 
     Raises:
         ConfigurationError: There is less.
     """
     for name, count in planned.items():
+        if not keep_samples:
+            _check_sketches(name, count, say)
+            continue
         size = ROW.itemsize
         if count is None:
             say(f"{name}: samples take {size} B an iteration and step, twice that at the end")
@@ -52,12 +63,26 @@ def check_memory(planned: Mapping[str, int | None], say: Callable[[str], None]) 
             f"{name}: {count:,} iterations are due; samples take {_size(need)}, as much again for each "
             "step, and twice that at the end"
         )
-        free = _available_memory()
-        if free is not None and need * _COPIES > free:
-            raise ConfigurationError(
-                f"{name}: the samples of {count:,} iterations want {_size(need * _COPIES)} of memory and "
-                f"{_size(free)} are there; offer less, or for a shorter time"
-            )
+        _check_free(name, f"the samples of {count:,} iterations want", need * _COPIES)
+
+
+def _check_sketches(name: str, count: int | None, say: Callable[[str], None]) -> None:
+    schedule = 0 if count is None else count * _DUE
+    also = f"; the schedule of {count:,} iterations takes {_size(schedule)}" if count else ""
+    say(
+        f"{name}: samples are sketched and not kept; figures take at most "
+        f"{_size(_KINDS * MOST_OCTETS)} a step, however long the run{also}"
+    )
+    _check_free(name, f"the schedule of {count or 0:,} iterations wants", schedule)
+
+
+def _check_free(name: str, what: str, need: int) -> None:
+    free = _available_memory()
+    if free is not None and need > free:
+        raise ConfigurationError(
+            f"{name}: {what} {_size(need)} of memory and {_size(free)} are there; offer less, or for a "
+            "shorter time"
+        )
 
 
 def _size(octets: int) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["OPTIONS", "Option", "Settings", "add_options", "read_settings"]
 
 STACKS = ("auto", "docker", "embedded", "external")
+EXPORTS = ("npz", "parquet")
+SAMPLES = ("keep", "sketch")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +86,35 @@ def _transport(value: str, base: Path) -> str:
             f"{value!r} is not a transport; choose one of {', '.join(TRANSPORTS)}"
         )
     return value
+
+
+def _export(value: str, base: Path) -> str:
+    if value not in EXPORTS:
+        raise ConfigurationError(
+            f"{value!r} is not a format for samples; choose one of {', '.join(EXPORTS)}"
+        )
+    if value == "parquet":
+        _need("pyarrow", extra="parquet", wanted=value)
+    return value
+
+
+def _samples(value: str, base: Path) -> str:
+    if value not in SAMPLES:
+        raise ConfigurationError(
+            f"{value!r} is nothing to do with samples; choose one of {', '.join(SAMPLES)}"
+        )
+    if value == "sketch":
+        _need("ddsketch", extra="sketch", wanted=value)
+    return value
+
+
+def _need(package: str, *, extra: str, wanted: str) -> None:
+    # Looked for and not imported: it is heavy, and this session may run no load test.
+    if find_spec(package) is None:
+        raise ConfigurationError(
+            f"{wanted!r} needs {package}, which is not installed; "
+            f'pip install "pytest-certload[{extra}]"'
+        )
 
 
 def _duration(value: str, base: Path) -> Duration:
@@ -152,6 +184,11 @@ OPTIONS: tuple[Option, ...] = (
            help="what speaks HTTP: aiohttp, or fast for more load from a core (default: aiohttp)"),
     Option(name="results", metavar="DIR", parse=_path, default="results",
            help="folder for the summaries of each scenario (default: results)"),
+    Option(name="export", metavar="FORMAT", parse=_export,
+           help="write every sample beside the summaries: npz, or parquet (default: neither)"),
+    Option(name="samples", metavar="WHAT", parse=_samples, default="keep",
+           help="keep every sample, or sketch: figures of a fixed size, however long the run "
+                "(default: keep)"),
     Option(name="seed", metavar="DIR", parse=_path,
            help="folder of SQL files, applied in lexical order (default: the product's own seed)"),
     Option(name="base-url", metavar="URL", parse=_url,
@@ -192,6 +229,8 @@ class Settings:
     vus: int | None
     transport: str
     results: Path
+    export: str | None
+    samples: str
     seed: Path | None
     base_url: str | None
     dsn: str | None = field(repr=False)
@@ -268,6 +307,11 @@ def read_settings(config: pytest.Config, environ: Mapping[str, str]) -> Settings
             values[option.field] = tuple(parsed)
         else:
             values[option.field] = parsed[-1] if parsed else None
+    if values.get("export") and values.get("samples") == "sketch":
+        problems.append(
+            f"--certload-export: {values['export']!r} wants every sample and --certload-samples "
+            "sketch keeps none; leave one of them out"
+        )
     if problems:
         raise ConfigurationError("\n".join(problems))
     assert values.keys() == {f.name for f in fields(Settings)}

@@ -280,6 +280,12 @@ class Connections:
         return Connections(**{f.name: getattr(self, f.name)[mask] for f in fields(self)})
 
     @classmethod
+    def from_table(cls, table: npt.NDArray[np.int64]) -> Connections:
+        """Copy a table with a row each, its columns in the order of the attributes."""
+        index, step, dns, connect, tls = table.T.copy()
+        return cls(index=index, step=step.astype(np.int16), dns=dns, connect=connect, tls=tls)
+
+    @classmethod
     def join(cls, parts: Sequence[Connections]) -> Connections:
         """All connections of several scenarios; which step made one is not kept."""
         names = [f.name for f in fields(cls)]

@@ -204,7 +204,12 @@ class Load:
             stack["connections"] = checked.connections
         scaled = [self._scaled(scenario) for scenario in scenarios]
         check_descriptors(sum(scenario.executor.slots for scenario, _ in scaled))
-        check_memory({s.name: s.executor.planned for s, _ in scaled}, self._bookkeeper.announce)
+        keep_samples = self._bookkeeper.settings.samples == "keep"
+        check_memory(
+            {s.name: s.executor.planned for s, _ in scaled},
+            self._bookkeeper.announce,
+            keep_samples=keep_samples,
+        )
 
         clock = SystemClock()
         runs: list[tuple[Run, ScenarioRun]] = []
@@ -228,6 +233,7 @@ class Load:
                     classify=classify,
                     grace=checked.grace_period,
                     seed=checked.seed,
+                    keep_samples=keep_samples,
                     on_progress=None if live is None else _shower(live, scenario.name, window),
                     on_finish=None if live is None else window.note,
                 )

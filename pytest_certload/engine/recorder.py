@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from struct import Struct
 
 import numpy as np
+import numpy.typing as npt
 
 from pytest_certload.samples import ITERATION, ROW, Connections, Outcome, Samples
+from pytest_certload.stats.figures import RunFigures
+from pytest_certload.stats.folding import Fold
 
-__all__ = ["ErrorBook", "ErrorEntry", "Recorder"]
+__all__ = ["ErrorBook", "ErrorEntry", "FoldingRecorder", "Recorder"]
 
 #: The columns of ``ROW``, in its order.
 _pack = Struct("<hhBBxx7q").pack_into
 _ROW_SIZE = ROW.itemsize
-_CHUNK_ROWS = 1 << 14
+_CHUNK_ROWS = 1 << 12
 _CHUNK = _CHUNK_ROWS * _ROW_SIZE
 
 _MAX_ENTRIES = 100
@@ -140,10 +143,13 @@ class Recorder:
         )
         offset += _ROW_SIZE
         if offset == _CHUNK:
-            self._full.append(self._chunk)
-            self._chunk = bytearray(_CHUNK)
+            self._begin_chunk()
             offset = 0
         self._offset = offset
+
+    def _begin_chunk(self) -> None:
+        self._full.append(self._chunk)
+        self._chunk = bytearray(_CHUNK)
 
     def add_connection(
         self, index: int, step: str | None, dns: int, connect: int, tls: int
@@ -156,12 +162,44 @@ class Recorder:
         """The rows so far, as frozen columns."""
         chunks = [*self._full, self._chunk[: self._offset]]
         rows = [np.frombuffer(chunk, ROW) for chunk in chunks]
-        return Samples.from_rows(rows, steps=(self._name, *self._steps))
+        return Samples.from_rows(rows, steps=self._names)
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return (self._name, *self._steps)
 
     def connections(self) -> Connections:
         """The connections that were made so far."""
-        table = np.array(self._connections, np.int64).reshape(-1, 5)
-        index, step, dns, connect, tls = table.T.copy()
-        return Connections(
-            index=index, step=step.astype(np.int16), dns=dns, connect=connect, tls=tls
-        )
+        return Connections.from_table(self._table())
+
+    def _table(self) -> npt.NDArray[np.int64]:
+        return np.array(self._connections, np.int64).reshape(-1, 5)
+
+
+class FoldingRecorder(Recorder):
+    """A recorder that has one chunk, folds it into figures when it is full, and fills it again.
+
+    Args:
+        name: The scenario's name.
+
+    Attributes:
+        fold: What the chunks are folded into.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.fold = Fold(name)
+
+    def _begin_chunk(self) -> None:
+        self._fold_rows(_CHUNK)
+
+    def _fold_rows(self, size: int) -> None:
+        rows = np.frombuffer(self._chunk, ROW, count=size // _ROW_SIZE)
+        connections, self._connections = self._table(), array("q")
+        self.fold.add(rows, connections, steps=self._names)
+
+    def figures(self) -> RunFigures:
+        """The figures of all rows, once the run is over."""
+        self._fold_rows(self._offset)
+        self._offset = 0
+        return self.fold.figures(steps=self._names)

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pytest_certload.errors import ScenarioError
+from pytest_certload.errors import ConfigurationError, ScenarioError
 from pytest_certload.samples import ITERATION, Connections, Outcome, Samples
+from pytest_certload.stats.figures import RunFigures, figures_of
 from pytest_certload.units import Duration, seconds
 
 from .clock import Clock
 from .executors import Load
-from .recorder import ErrorEntry, Recorder
+from .recorder import ErrorEntry, FoldingRecorder, Recorder
 from .scenario import Classify, RunContext, Scenario
 from .vus import sleep_until
 from .watchdog import SelfReport
@@ -34,11 +35,13 @@ class WorkerReport:
     """What a run saw, raw.
 
     Attributes:
-        samples: Rows due in the measured window.
-        connections: Connections that iterations of the window made.
+        figures: Counts and distributions of what was due in the measured window.
+        kept: The rows themselves, and the connections that iterations of the window made; None when
+            they were not kept.
         started_at: Begin of the measured window, UTC.
         duration: Length of the window that was measured (shorter when cut short).
-        window_end: When it ended, nanoseconds of the engine's clock.
+        window_begin, window_end: When it began, at ``started_at``, and ended, nanoseconds of the
+            engine's clock.
         drain: Time from the end of the window until the last iteration was over.
         offered: Iterations due in the window.
         started: Of those, started, however late.
@@ -53,10 +56,11 @@ class WorkerReport:
         generator: What the generator saw of itself; None when nobody watched.
     """
 
-    samples: Samples
-    connections: Connections
+    figures: RunFigures
+    kept: tuple[Samples, Connections] | None
     started_at: datetime
     duration: Duration
+    window_begin: int
     window_end: int
     drain: Duration
     offered: int
@@ -71,6 +75,32 @@ class WorkerReport:
     interrupted: bool
     broken: bool
     generator: SelfReport | None = None
+
+    @property
+    def samples(self) -> Samples:
+        """Every row of the window.
+
+        Raises:
+            ConfigurationError: They were not kept.
+        """
+        return self._kept()[0]
+
+    @property
+    def connections(self) -> Connections:
+        """The connections that iterations of the window made.
+
+        Raises:
+            ConfigurationError: They were not kept.
+        """
+        return self._kept()[1]
+
+    def _kept(self) -> tuple[Samples, Connections]:
+        if self.kept is None:
+            raise ConfigurationError(
+                "--certload-samples: 'sketch' keeps no sample, only figures; "
+                "use keep to look at samples"
+            )
+        return self.kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +127,7 @@ class ScenarioRun:
         classify: Names the outcome of a client's exceptions.
         grace: How long iterations may go on after the window has ended.
         seed: Seeds ``Iteration.rng`` and whatever an executor draws.
+        keep_samples: Whether every row is kept, or folded into figures of a fixed size.
         on_progress: Called once a second.
         on_finish: Called with ``(outcome, end, response_time)`` of every iteration that is over.
     """
@@ -110,6 +141,7 @@ class ScenarioRun:
         classify: Classify,
         grace: Duration = seconds(30),  # noqa: B008 - immutable
         seed: int = 0,
+        keep_samples: bool = True,
         on_progress: Callable[[Progress], None] | None = None,
         on_finish: Callable[[Outcome, int, int], None] | None = None,
     ) -> None:
@@ -120,7 +152,7 @@ class ScenarioRun:
         self._grace = grace
         self._on_progress = on_progress
         self._on_finish = on_finish
-        self._recorder = Recorder(scenario.name)
+        self._recorder = (Recorder if keep_samples else FoldingRecorder)(scenario.name)
         self._context = RunContext(
             scenario,
             clients=clients,
@@ -181,9 +213,11 @@ class ScenarioRun:
         self.begin = (now if begin is None else begin) + self.scenario.start
         self._begin_wall = datetime.now(UTC) + timedelta(microseconds=(self.begin - now) / 1000)
         self._ended = self.begin
+        measure_from, window_end = self._window()
+        if isinstance(self._recorder, FoldingRecorder):
+            self._recorder.fold.measure(measure_from, window_end)
         if self.begin > now:
             await sleep_until(self, self.begin)
-        window_end = self.begin + executor.warm_up + executor.duration
         load = self._load = executor.begin(self)
         waits: list[asyncio.Task[Any]] = [
             asyncio.ensure_future(load.wait()),
@@ -202,6 +236,8 @@ class ScenarioRun:
             # A task that was made a moment ago must begin, or its iteration leaves no row.
             await asyncio.sleep(0)
             self._ended = self.clock.now()
+            if isinstance(self._recorder, FoldingRecorder):
+                self._recorder.fold.window_end = self._measured_until()
             self._context.stopping = True
             await _cancel([*waits, *(task for task in self._tasks if task is not None)])
             first, due = load.not_started()
@@ -232,30 +268,46 @@ class ScenarioRun:
                 )
             )
 
+    def _window(self) -> tuple[int, int]:
+        """Begin and planned end of the measured window, nanoseconds of the clock."""
+        begin = self.begin + self.scenario.executor.warm_up
+        return begin, begin + self.scenario.executor.duration
+
+    def _measured_until(self) -> int:
+        """When the window ended; earlier than planned when it was cut short."""
+        _, planned = self._window()
+        cut_short = self._interrupted or self._broken.is_set() or self.scenario.executor.ends_early
+        return min(planned, self._ended) if cut_short else planned
+
     def report(self) -> WorkerReport:
         """What the run saw, complete or cut short."""
         executor = self.scenario.executor
-        measure_from = self.begin + executor.warm_up
-        planned_end = measure_from + executor.duration
-        cut_short = self._interrupted or self._broken.is_set() or executor.ends_early
-        measure_to = min(planned_end, self._ended) if cut_short else planned_end
-        samples = self._recorder.samples().window(measure_from, planned_end)
-        rows = samples.iterations
-        unfinished = int((rows.outcome == Outcome.UNFINISHED).sum())
-        dropped = int((rows.outcome == Outcome.DROPPED).sum())
-        started = rows.outcome != Outcome.DROPPED
+        measure_from, planned_end = self._window()
+        measure_to = self._measured_until()
+        kept = None
+        if isinstance(self._recorder, FoldingRecorder):
+            figures = self._recorder.figures()
+        else:
+            samples = self._recorder.samples().window(measure_from, planned_end)
+            connections = _of_rows(self._recorder.connections(), samples.iterations)
+            figures = figures_of(samples, connections, window_end=measure_to)
+            kept = samples, connections
+        counts = figures.iterations.counts
+        dropped = counts.of_outcome(Outcome.DROPPED)
+        unfinished = counts.of_outcome(Outcome.UNFINISHED)
         load = self._load
         return WorkerReport(
-            samples=samples,
-            connections=_of_rows(self._recorder.connections(), rows),
+            figures=figures,
+            kept=kept,
             started_at=self._begin_wall + timedelta(microseconds=executor.warm_up / 1000),
             duration=Duration(max(0, measure_to - measure_from)),
+            window_begin=measure_from,
             window_end=measure_to,
             drain=Duration(max(0, self._ended - measure_to)),
-            offered=len(rows),
-            started=len(rows) - dropped,
-            started_in_window=int((rows.start[started] < measure_to).sum()),
-            finished=len(rows) - dropped - unfinished,
+            offered=counts.count,
+            started=counts.count - dropped,
+            started_in_window=counts.begun,
+            finished=counts.count - dropped - unfinished,
             dropped=dropped,
             unfinished=unfinished,
             backlog_peak=load.backlog_peak if load is not None else 0,
@@ -283,11 +335,18 @@ def merge(reports: Mapping[str, WorkerReport], *, name: str) -> WorkerReport:
         part.started_at + timedelta(microseconds=(part.duration + part.drain) / 1000)
         for part in parts
     )
+    kept = None
+    if all(part.kept is not None for part in parts):
+        kept = (
+            Samples.join({key: part.samples for key, part in reports.items()}, name=name),
+            Connections.join([part.connections for part in parts]),
+        )
     return WorkerReport(
-        samples=Samples.join({key: part.samples for key, part in reports.items()}, name=name),
-        connections=Connections.join([part.connections for part in parts]),
+        figures=RunFigures.join({key: part.figures for key, part in reports.items()}, name=name),
+        kept=kept,
         started_at=begin,
         duration=seconds((end - begin).total_seconds()),
+        window_begin=min(part.window_begin for part in parts),
         window_end=max(part.window_end for part in parts),
         drain=seconds((drained - end).total_seconds()),
         offered=sum(part.offered for part in parts),

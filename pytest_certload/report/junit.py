@@ -30,6 +30,7 @@ def junit_properties(record: RunRecord) -> list[tuple[str, str]]:
         (f"{prefix}.unfinished", str(record.unfinished)),
         (f"{prefix}.offered_rate", _decimal(record.offered_rate)),
         (f"{prefix}.achieved_rate", _decimal(record.achieved_rate)),
+        *_percentile_error(prefix, record.percentile_error),
         *_generator(f"{prefix}.generator", record.generator),
         *_step(prefix, record.iterations),
     ]
@@ -37,6 +38,11 @@ def junit_properties(record: RunRecord) -> list[tuple[str, str]]:
         properties += _step(f"{prefix}.{step.name}", step)
     properties += [(f"{prefix}.stack.{key}", value) for key, value in record.stack.items()]
     return properties
+
+
+def _percentile_error(prefix: str, error: float | None) -> Iterator[tuple[str, str]]:
+    if error is not None:
+        yield f"{prefix}.percentile_error", _decimal(error)
 
 
 def _generator(prefix: str, own: GeneratorRecord | None) -> Iterator[tuple[str, str]]:

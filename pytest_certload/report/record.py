@@ -89,6 +89,8 @@ class RunRecord:
         dropped, unfinished: Due and never started; cancelled at the end of the grace period.
         offered_rate, achieved_rate: Due, and started, per second of the window.
         backlog_peak, in_flight_peak: The most that waited for a slot; the most at once.
+        percentile_error: The most by which percentiles may be off, as a share of them; None: they
+            are exact.
         lateness: Start minus due.
         validity: ``valid``, ``suspect`` or ``invalid``: whether the run may be judged; ``unjudged``
             when it was cut short.
@@ -122,6 +124,7 @@ class RunRecord:
     achieved_rate: float
     backlog_peak: int
     in_flight_peak: int
+    percentile_error: float | None
     lateness: LatencySummary
     validity: str
     validity_reasons: tuple[str, ...]
@@ -199,6 +202,7 @@ def _from_version_1(document: Mapping[str, Any]) -> dict[str, Any]:
         "validity": "unjudged",
         "validity_reasons": [],
         "generator": None,
+        "percentile_error": None,
         **document,
         "iterations": {**added, **document.get("iterations", {})},
         "steps": [{**added, **step} for step in document.get("steps", ())],

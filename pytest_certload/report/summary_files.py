@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
-
-from pytest_certload.errors import ReportError
+from typing import IO
 
 from .record import RunRecord
 from .terminal import closing_table, run_text
+from .whole_file import not_written, write_whole
 
 __all__ = ["check_writable", "write_summary"]
 
@@ -29,7 +28,7 @@ def check_writable(directory: Path) -> None:
         with tempfile.NamedTemporaryFile(dir=directory, prefix=".certload-"):
             pass
     except OSError as error:
-        raise _not_written(directory, error) from error
+        raise not_written(directory, error) from error
 
 
 def write_summary(record: RunRecord, directory: Path) -> tuple[Path, Path]:
@@ -52,30 +51,11 @@ def write_summary(record: RunRecord, directory: Path) -> tuple[Path, Path]:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for path, text in zip(files, (document, "\n".join(lines)), strict=True):
-            _replace(path, text + "\n")
+            write_whole(path, partial(_write_line, text))
     except OSError as error:
-        raise _not_written(directory, error) from error
+        raise not_written(directory, error) from error
     return files
 
 
-def _replace(path: Path, text: str) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".certload-")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            # mkstemp keeps others out; a report is for everybody the umask lets in.
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(temporary, 0o666 & ~umask)  # noqa: PTH101
-            file.write(text)
-        os.replace(temporary, path)  # noqa: PTH105
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)  # noqa: PTH108
-        raise
-
-
-def _not_written(directory: Path, error: OSError) -> ReportError:
-    return ReportError(
-        f"--certload-results {directory}: the results cannot be written "
-        f"({error.strerror or error}); name a folder that is writable and has space left"
-    )
+def _write_line(text: str, file: IO[bytes]) -> None:
+    file.write(f"{text}\n".encode())

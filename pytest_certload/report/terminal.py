@@ -139,6 +139,9 @@ def _offer(record: RunRecord) -> Iterator[str]:
         yield f"generator {record.validity}: {_generator(record.generator)}"
     for reason in record.validity_reasons:
         yield f"{record.validity}: {reason}"
+    if record.percentile_error is not None:
+        error = f"{record.percentile_error * 100:g}"
+        yield f"percentiles ±{error} %: samples were sketched, not kept"
     if record.reduced:
         yield f"reduced, not the full contract: {', '.join(record.reduced)}"
     if record.state == "interrupted":

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
+from pytest_certload.samples import Outcome
 
-from pytest_certload.samples import Connections, Outcome, Samples
-
-from .percentile import percentile
+from .distribution import Distribution
+from .figures import PHASES, StepFigures
 
 __all__ = ["LatencySummary", "StepSummary", "summarize", "summarize_latency"]
 
@@ -19,7 +17,8 @@ __all__ = ["LatencySummary", "StepSummary", "summarize", "summarize_latency"]
 class LatencySummary:
     """The distribution of one kind of time. All figures in nanoseconds; None without samples.
 
-    Percentiles are values that were measured (nearest rank); ``mean`` is rounded to a nanosecond.
+    Percentiles are nearest ranks: values that were measured, or in a sketch near to one. ``mean`` is
+    rounded to a nanosecond.
     """
 
     count: int
@@ -67,73 +66,43 @@ class StepSummary:
     phases: Mapping[str, LatencySummary]
 
 
-def summarize_latency(values: npt.NDArray[np.int64]) -> LatencySummary:
-    """The distribution of times in nanoseconds, in any order."""
-    if not len(values):
-        return LatencySummary(
-            count=0, mean=None, min=None, p50=None, p90=None, p95=None, p99=None, max=None
-        )
-    ordered = np.sort(values)
+def summarize_latency(times: Distribution) -> LatencySummary:
+    """The figures of a distribution."""
+    mean = times.mean
     return LatencySummary(
-        count=len(ordered),
-        mean=round(float(ordered.mean())),
-        min=int(ordered[0]),
-        p50=percentile(ordered, 50),
-        p90=percentile(ordered, 90),
-        p95=percentile(ordered, 95),
-        p99=percentile(ordered, 99),
-        max=int(ordered[-1]),
+        count=times.count,
+        mean=None if mean is None else round(mean),
+        min=times.min,
+        p50=times.percentile(50),
+        p90=times.percentile(90),
+        p95=times.percentile(95),
+        p99=times.percentile(99),
+        max=times.max,
     )
 
 
-def summarize(
-    rows: Samples,
-    *,
-    name: str,
-    window_seconds: float,
-    window_end: int,
-    connections: Connections | None = None,
-) -> StepSummary:
-    """The figures of rows that belong together.
+def summarize(figures: StepFigures, *, name: str, window_seconds: float) -> StepSummary:
+    """The figures of one step, or of whole iterations, as plain data.
 
     Args:
-        rows: The rows of one step, or those of whole iterations.
+        figures: What they are made from.
         name: What they are called in reports.
         window_seconds: Length of the measured window; a window of 0 makes a rate of 0.
-        window_end: When it ended, nanoseconds of the engine's clock.
-        connections: Those that the rows made.
     """
-    count = len(rows)
-    succeeded = int(rows.ok.sum())
-    outcomes = _counts(rows.outcome)
-    never_over = np.isin(rows.outcome, (Outcome.DROPPED, Outcome.UNFINISHED))
-    over = int(((rows.end <= window_end) & ~never_over).sum())
+    counts, times = figures.counts, figures.times
+    ok = counts.of_outcome(Outcome.OK)
+    errors = counts.count - ok
     return StepSummary(
         name=name,
-        count=count,
-        ok=succeeded,
-        errors=count - succeeded,
-        error_rate=(count - succeeded) / count if count else None,
-        rate=over / window_seconds if window_seconds else 0.0,
-        statuses=_counts(rows.status[rows.outcome != Outcome.DROPPED]),
-        outcomes={Outcome(value).label: n for value, n in outcomes.items()},
-        response_time=summarize_latency(rows.response_time[rows.felt]),
-        service_time=summarize_latency(rows.service_time[rows.served]),
-        received_bytes=int(rows.size.sum()),
-        phases=_phases(rows, connections),
+        count=counts.count,
+        ok=ok,
+        errors=errors,
+        error_rate=errors / counts.count if counts.count else None,
+        rate=counts.over / window_seconds if window_seconds else 0.0,
+        statuses=counts.statuses,
+        outcomes={outcome.label: n for outcome, n in counts.outcomes.items()},
+        response_time=summarize_latency(times["response time"]),
+        service_time=summarize_latency(times["service time"]),
+        received_bytes=counts.received_bytes,
+        phases={phase: summarize_latency(times[phase]) for phase in PHASES if times[phase].count},
     )
-
-
-def _phases(rows: Samples, connections: Connections | None) -> dict[str, LatencySummary]:
-    answered = rows.ok & (rows.first_byte > 0)
-    times = {"first byte": (rows.first_byte - rows.sent)[answered]}
-    if connections is not None:
-        for phase in ("dns", "connect", "tls"):
-            taken: npt.NDArray[np.int64] = getattr(connections, phase)
-            times[phase] = taken[taken > 0]
-    return {phase: summarize_latency(values) for phase, values in times.items() if len(values)}
-
-
-def _counts(column: npt.NDArray[np.int16] | npt.NDArray[np.uint8]) -> dict[int, int]:
-    values, counts = np.unique(column, return_counts=True)
-    return dict(zip(values.tolist(), counts.tolist(), strict=True))

@@ -6,12 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from pytest_certload.engine.runner import WorkerReport
-from pytest_certload.samples import Outcome
-from pytest_certload.stats.summary import LatencySummary, summarize_latency
+from pytest_certload.stats.distribution import Distribution
 from pytest_certload.units import format_duration, format_rate, ms
 
 __all__ = ["Validity", "diagnose", "generator_lag"]
@@ -39,10 +35,9 @@ class Validity:
     reasons: tuple[str, ...]
 
 
-def generator_lag(report: WorkerReport) -> LatencySummary:
+def generator_lag(report: WorkerReport) -> Distribution:
     """How late iterations began that found a free slot: the generator's own lateness, nanoseconds."""
-    rows = report.samples.iterations
-    return summarize_latency(rows.lateness[~rows.queued & (rows.outcome != Outcome.DROPPED)])
+    return report.figures.iterations.times["lag"]
 
 
 def diagnose(report: WorkerReport, *, allow_dropped: float = 0) -> Validity:
@@ -87,12 +82,11 @@ def _invalid(report: WorkerReport, allow_dropped: float) -> Iterator[str]:
 
 
 def _generator_set_the_pace(report: WorkerReport) -> str | None:
-    lag = generator_lag(report)
-    felt = summarize_latency(_response_times(report))
-    if lag.p50 and felt.p50 and lag.p50 > _SOME_LAG and lag.p50 > _HALF * felt.p50:
+    lag, felt = generator_lag(report).percentile(50), _response_time(report).percentile(50)
+    if lag and felt and lag > _SOME_LAG and lag > _HALF * felt:
         return (
-            f"half of the iterations that found a free slot began {format_duration(lag.p50)} late or "
-            f"more, of {format_duration(felt.p50)} that they took"
+            f"half of the iterations that found a free slot began {format_duration(lag)} late or "
+            f"more, of {format_duration(felt)} that they took"
         )
     own = report.generator
     if own is not None and own.busy_share > _HALF and not _has_schedule(report):
@@ -102,15 +96,14 @@ def _generator_set_the_pace(report: WorkerReport) -> str | None:
 
 def _has_schedule(report: WorkerReport) -> bool:
     """Whether arrivals were due by the clock; in the closed model each begins when it is due."""
-    return bool((report.samples.iterations.lateness > 0).any())
+    return bool(report.figures.iterations.times["lateness"].max)
 
 
 def _suspect(report: WorkerReport) -> Iterator[str]:
-    lag = generator_lag(report)
-    felt = summarize_latency(_response_times(report))
-    if lag.p99 and felt.p99 and lag.p99 > _SOME_LAG and lag.p99 > _TENTH * felt.p99:
+    lag, felt = generator_lag(report).percentile(99), _response_time(report).percentile(99)
+    if lag and felt and lag > _SOME_LAG and lag > _TENTH * felt:
         yield (
-            f"one iteration in a hundred began {format_duration(lag.p99)} late or more for the "
+            f"one iteration in a hundred began {format_duration(lag)} late or more for the "
             "generator's own reasons, and its response time has that in it"
         )
     own = report.generator
@@ -126,6 +119,5 @@ def _suspect(report: WorkerReport) -> Iterator[str]:
         yield f"collecting garbage stopped the generator for {format_duration(own.gc_longest)}"
 
 
-def _response_times(report: WorkerReport) -> npt.NDArray[np.int64]:
-    rows = report.samples.iterations
-    return rows.response_time[rows.felt]
+def _response_time(report: WorkerReport) -> Distribution:
+    return report.figures.iterations.times["response time"]

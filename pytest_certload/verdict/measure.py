@@ -69,9 +69,10 @@ class Measure:
         metric: Name in reports.
         step: Name of the step; None for whole iterations.
         judgements: Every comparison is appended here.
+        error: The most by which the value may be off, as a share of it; None: it is exact.
     """
 
-    __slots__ = ("_judgements", "kind", "metric", "step", "value")
+    __slots__ = ("_judgements", "error", "kind", "metric", "step", "value")
     __hash__ = None  # type: ignore[assignment]  # equality is a judgement, not an identity
 
     def __init__(
@@ -82,8 +83,10 @@ class Measure:
         metric: str,
         step: str | None,
         judgements: list[Judgement],
+        error: float | None = None,
     ) -> None:
         self.value = value
+        self.error = error
         self.kind = kind
         self.metric = metric
         self.step = step
@@ -134,7 +137,10 @@ class Measure:
         return bool(self.value)
 
     def __str__(self) -> str:
-        return self._print(self.value)
+        text = self._print(self.value)
+        if self.value is None or self.error is None:
+            return text
+        return f"{text} ±{self.error * 100:g} %"
 
     def __repr__(self) -> str:
         where = f" of step {self.step}" if self.step else ""

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from functools import cached_property
-
-import numpy as np
 
 from pytest_certload.engine.runner import WorkerReport, merge
 from pytest_certload.samples import Samples
-from pytest_certload.stats.percentile import percentile
+from pytest_certload.stats.distribution import Distribution
 from pytest_certload.stats.summary import StepSummary, summarize
 from pytest_certload.units import Duration
 
@@ -28,25 +25,25 @@ class Latency:
 
     def __init__(
         self,
-        values: np.ndarray[tuple[int], np.dtype[np.int64]],
+        times: Distribution,
         *,
         name: str,
         step: str | None,
         judgements: list[Judgement],
     ) -> None:
-        self._unsorted = values
+        self._times = times
         self._name = name
         self._step = step
         self._judgements = judgements
 
-    @cached_property
-    def _values(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        return np.sort(self._unsorted)
-
     def p(self, percent: float) -> Measure:
-        """The percentile, such as ``p(99.9)``: nearest rank, a value that was really measured."""
+        """The percentile, such as ``p(99.9)``: nearest rank, a value that was really measured.
+
+        With ``--certload-samples sketch`` it is near to one, and says how near.
+        """
         __tracebackhide__ = True
-        return self._measure(percentile(self._values, percent), f"p{percent:g}")
+        value = self._times.percentile(percent)
+        return self._measure(value, f"p{percent:g}", error=self._times.error)
 
     @property
     def p50(self) -> Measure:
@@ -71,20 +68,21 @@ class Latency:
     @property
     def max(self) -> Measure:
         """The longest."""
-        return self._measure(int(self._values[-1]) if len(self._values) else None, "max")
+        return self._measure(self._times.max, "max")
 
     @property
     def mean(self) -> Measure:
         """The arithmetic mean."""
-        return self._measure(float(self._values.mean()) if len(self._values) else None, "mean")
+        return self._measure(self._times.mean, "mean")
 
-    def _measure(self, value: float | None, label: str) -> Measure:
+    def _measure(self, value: float | None, label: str, error: float | None = None) -> Measure:
         return Measure(
             value,
             kind=Kind.DURATION,
             metric=f"{self._name} {label}",
             step=self._step,
             judgements=self._judgements,
+            error=error,
         )
 
     def __repr__(self) -> str:
@@ -111,30 +109,21 @@ class StepResult:
     ) -> None:
         self._judgements = judgements
         self._step = step
-        samples, made = report.samples, report.connections
-        rows = samples.iterations if step is None else _rows(samples, step)
-        if step is not None:
-            number = samples.steps.index(step) if step in samples.steps[1:] else -1
-            made = made.select(made.step == number)
-        self._rows = rows
-        self.name = samples.steps[0] if step is None else step
+        figures = report.figures.iterations if step is None else report.figures.step(step)
+        self.name = report.figures.name if step is None else step
         self.summary: StepSummary = summarize(
-            rows,
-            name=self.name,
-            window_seconds=report.duration.total_seconds,
-            window_end=report.window_end,
-            connections=made,
+            figures, name=self.name, window_seconds=report.duration.total_seconds
         )
-        self.response_time = self._latency(rows.response_time[rows.felt], "response time")
-        self.service_time = self._latency(rows.service_time[rows.served], "service time")
-        answered = rows.ok & (rows.first_byte > 0)
-        self.first_byte = self._latency((rows.first_byte - rows.sent)[answered], "first byte")
-        self.dns = self._latency(made.dns[made.dns > 0], "dns")
-        self.connect = self._latency(made.connect[made.connect > 0], "connect")
-        self.tls = self._latency(made.tls[made.tls > 0], "tls")
 
-    def _latency(self, values: np.ndarray[tuple[int], np.dtype[np.int64]], name: str) -> Latency:
-        return Latency(values, name=name, step=self._step, judgements=self._judgements)
+        def latency(kind: str) -> Latency:
+            return Latency(figures.times[kind], name=kind, step=step, judgements=judgements)
+
+        self.response_time = latency("response time")
+        self.service_time = latency("service time")
+        self.first_byte = latency("first byte")
+        self.dns = latency("dns")
+        self.connect = latency("connect")
+        self.tls = latency("tls")
 
     def _measure(self, value: float | None, kind: Kind, metric: str) -> Measure:
         return Measure(
@@ -218,18 +207,10 @@ class StepResult:
         return f"<{self.name}: {self.count} ({self.errors} errors), {self.response_time!r}>"
 
 
-def _rows(samples: Samples, step: str) -> Samples:
-    # A step that never ran has no rows, and no condition holds on it.
-    if step in samples.steps[1:]:
-        return samples.of_step(step)
-    return samples.select(np.zeros(len(samples), np.bool_))
-
-
 class RunResult(StepResult):
     """What one load came to. Its own figures are those of whole iterations.
 
     Attributes:
-        samples: Every observation of the measured window.
         report: The engine's raw account of the run.
         judgements: Every condition that was put on a figure, in order.
     """
@@ -237,13 +218,21 @@ class RunResult(StepResult):
     def __init__(self, report: WorkerReport) -> None:
         judgements: list[Judgement] = []
         self.report = report
-        self.samples = report.samples
         self.judgements = judgements
         super().__init__(report, step=None, judgements=judgements)
         self._steps = {
             name: StepResult(report, step=name, judgements=judgements)
-            for name in report.samples.steps[1:]
+            for name in report.figures.steps
         }
+
+    @property
+    def samples(self) -> Samples:
+        """Every observation of the measured window.
+
+        Raises:
+            ConfigurationError: They were not kept (``--certload-samples sketch``).
+        """
+        return self.report.samples
 
     @property
     def steps(self) -> Mapping[str, StepResult]:
@@ -304,13 +293,7 @@ class RunResult(StepResult):
         judged = self._steps_judged()
         if None in judged:
             return 0
-        rows = self.samples.iterations
-        failed = rows.index[~rows.ok]
-        for name in judged:
-            if name in self.samples.steps[1:]:
-                step = self.samples.of_step(str(name))
-                failed = np.setdiff1d(failed, step.index[~step.ok])
-        return len(failed)
+        return self.report.figures.failed_elsewhere(name for name in judged if name is not None)
 
     def _steps_judged(self) -> set[str | None]:
         return {

@@ -107,6 +107,8 @@ def test_lowest_versions_are_those_of_pyproject(repository: Path) -> None:
         *document["project"]["dependencies"],
         *document["project"]["optional-dependencies"]["test"],
         *document["project"]["optional-dependencies"]["embedded"],
+        *document["project"]["optional-dependencies"]["parquet"],
+        *document["project"]["optional-dependencies"]["sketch"],
     ]
     for text in requirements:
         assert re.fullmatch(r"pytest-certload\[[a-z,]+\]|[a-z0-9-]+>=[0-9.]+", text), text

@@ -7,16 +7,19 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import ddsketch
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from aiohttp import web
 
-# pytester forgets every module that an inner session was the first to import, and numpy cannot be
-# loaded twice: it, and what is loaded with it, belong to the outer session.
+# pytester forgets every module that an inner session was the first to import, and numpy and pyarrow cannot
+# be loaded twice: they, and what is loaded with them, belong to the outer session. ddsketch as well, so that
+# the outer session's sketches and those of inner ones are of one kind.
 import pytest_certload.clients.http
 import pytest_certload.session
 
-NEEDED_FROM_OUTSIDE = (np, pytest_certload.clients.http, pytest_certload.session)
+NEEDED_FROM_OUTSIDE = (ddsketch, np, pq, pytest_certload.clients.http, pytest_certload.session)
 
 
 @dataclass

@@ -39,6 +39,12 @@ BAD = [
     ("--certload-base-url", "http://localhost/api", "*more than scheme, host and port*"),
     ("--certload-base-url", "http://me:pw@localhost", "*more than scheme, host and port*"),
     ("--certload-transport", "curl", "'curl' is not a transport; choose one of aiohttp, fast"),
+    ("--certload-export", "csv", "'csv' is not a format for samples; choose one of npz, parquet"),
+    (
+        "--certload-samples",
+        "all",
+        "'all' is nothing to do with samples; choose one of keep, sketch",
+    ),
     ("--certload-server-port", "99999", "'99999' is not a port*"),
     ("--certload-server-env", "NOVALUE", "'NOVALUE' is not NAME=VALUE"),
     ("--certload-boot-timeout", "x", "'x' is not a duration*"),

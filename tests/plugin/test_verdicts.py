@@ -455,7 +455,7 @@ def test_a_full_disk_fails_the_test_and_loses_no_report(
     pytester.makeconftest(
         """
         import errno, os
-        import pytest_certload.report.summary_files as files
+        import pytest_certload.report.whole_file as files
 
         def full(*args, **kwargs):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from pytest_certload.engine.runner import WorkerReport
 from pytest_certload.engine.watchdog import SelfReport, Watchdog
 from pytest_certload.limits import check_descriptors, check_memory
 from pytest_certload.samples import QUEUED, Connections, Observation
+from pytest_certload.stats.figures import figures_of
 from pytest_certload.testing import VirtualClock, run_virtual
 from pytest_certload.units import ms, seconds
 from pytest_certload.verdict.diagnosis import diagnose, generator_lag
@@ -37,13 +39,14 @@ WELL = SelfReport(
     gc_total=2 * MS,
     memory_growth=0,
 )
-NO_CONNECTIONS = Connections(
-    index=np.empty(0, np.int64),
-    step=np.empty(0, np.int16),
-    dns=np.empty(0, np.int64),
-    connect=np.empty(0, np.int64),
-    tls=np.empty(0, np.int64),
-)
+NO_CONNECTIONS = Connections.from_table(np.empty((0, 5), np.int64))
+
+
+def with_samples(run: WorkerReport, **columns: Any) -> WorkerReport:
+    """The run with other columns in its samples."""
+    samples = replace(run.samples, **columns)
+    figures = figures_of(samples, NO_CONNECTIONS, window_end=run.window_end)
+    return replace(run, figures=figures, kept=(samples, NO_CONNECTIONS))
 
 
 def report(
@@ -62,11 +65,13 @@ def report(
         )
         for index in range(count)
     ]
+    samples = Samples.from_observations(rows, steps=("tested",))
     return WorkerReport(
-        samples=Samples.from_observations(rows, steps=("tested",)),
-        connections=NO_CONNECTIONS,
+        figures=figures_of(samples, NO_CONNECTIONS, window_end=seconds(2)),
+        kept=(samples, NO_CONNECTIONS),
         started_at=datetime(2026, 1, 2, tzinfo=UTC),
         duration=seconds(2),
+        window_begin=0,
         window_end=seconds(2),
         drain=ms(0),
         offered=count,
@@ -105,14 +110,11 @@ class TestTheVerdict:
         assert diagnose(report(lag=20 * MS, took=900 * MS)).state == "valid"
 
     def test_a_hiccup_makes_it_suspect(self) -> None:
-        quiet = report(lag=MS, took=5 * MS).samples
-        due, start, end = quiet.due.copy(), quiet.start.copy(), quiet.end.copy()
+        run = report(lag=MS, took=5 * MS)
+        start, end = run.samples.start.copy(), run.samples.end.copy()
         start[:6] += 200 * MS
         end[:6] += 200 * MS
-        run = replace(
-            report(lag=MS, took=5 * MS), samples=replace(quiet, due=due, start=start, end=end)
-        )
-        verdict = diagnose(run)
+        verdict = diagnose(with_samples(run, start=start, end=end))
         assert verdict.state == "suspect"
         assert "one iteration in a hundred began 201 ms late" in verdict.reasons[0]
 
@@ -166,10 +168,7 @@ class TestTheVerdict:
         assert diagnose(report(lag=0, took=0, count=0)).state == "valid"
         errors = report(lag=0, took=MS)
         outcome = np.full(200, Outcome.TIMEOUT, np.uint8)
-        assert (
-            diagnose(replace(errors, samples=replace(errors.samples, outcome=outcome))).state
-            == "valid"
-        )
+        assert diagnose(with_samples(errors, outcome=outcome)).state == "valid"
 
 
 class TestTheWatchdog:
@@ -282,6 +281,19 @@ class TestWhatTheMachineHas:
             "twice that at the end",
             "burst: samples take 64 B an iteration and step, twice that at the end",
         ]
+
+    def test_sketches_take_the_same_however_long_the_run_is(self) -> None:
+        said: list[str] = []
+        check_memory({"storm": 50_100, "burst": None}, said.append, keep_samples=False)
+        sketched = "samples are sketched and not kept; figures take at most 5.8 MiB a step"
+        assert said == [
+            f"storm: {sketched}, however long the run; the schedule of 50,100 iterations takes 391.4 KiB",
+            f"burst: {sketched}, however long the run",
+        ]
+        with pytest.raises(
+            ConfigurationError, match=r"storm: the schedule of .* are there; offer less"
+        ):
+            check_memory({"storm": 10**13}, said.append, keep_samples=False)
 
     def test_memory_that_is_not_there(self) -> None:
         with pytest.raises(

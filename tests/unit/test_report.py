@@ -94,6 +94,7 @@ RECORD = RunRecord(
     achieved_rate=49.5,
     backlog_peak=3,
     in_flight_peak=10,
+    percentile_error=None,
     lateness=SOME,
     validity="suspect",
     validity_reasons=("the machine's host gave 12% of its CPU time to others",),
@@ -164,6 +165,7 @@ records = st.builds(
     st.just(RECORD),
     steps=st.lists(steps, max_size=2).map(tuple),
     iterations=steps,
+    percentile_error=st.one_of(st.none(), st.floats(0, 1)),
     lateness=latencies,
     generator=st.one_of(st.none(), generators),
     validity_reasons=st.lists(words, max_size=2).map(tuple),
@@ -210,7 +212,7 @@ class TestTheDocument:
 
     def test_an_older_one_is_read_with_what_it_has(self) -> None:
         old = RECORD.to_dict()
-        for name in ("validity", "validity_reasons", "generator"):
+        for name in ("validity", "validity_reasons", "generator", "percentile_error"):
             del old[name]
         for step in (old["iterations"], *old["steps"]):
             del step["received_bytes"], step["phases"]
@@ -268,7 +270,7 @@ class TestTheFiles:
             os.dup2(full, descriptor)
             return real(descriptor, *args, **kwargs)
 
-        monkeypatch.setattr("pytest_certload.report.summary_files.os.fdopen", fdopen)
+        monkeypatch.setattr("pytest_certload.report.whole_file.os.fdopen", fdopen)
         with pytest.raises(ReportError, match=r"--certload-results .*No space left on device"):
             write_summary(replace(RECORD, state="passed"), tmp_path)
         os.close(full)
@@ -337,6 +339,13 @@ class TestTheTable:
             "on the docker stack: s (i@1), Postgres 15.1, 2 CPUs",
             "against http://127.0.0.1:1",
         ]
+
+    def test_figures_of_sketches_say_how_near_they_are(self) -> None:
+        record = replace(RECORD, percentile_error=0.001)
+        lines = closing_table([record], width=140, unicode=True)
+        assert "  percentiles ±0.1 %: samples were sketched, not kept" in lines
+        assert dict(junit_properties(record))["certload.storm.percentile_error"] == "0.001"
+        assert "certload.storm.percentile_error" not in dict(junit_properties(RECORD))
 
     def test_narrow_is_stacked(self) -> None:
         lines = closing_table([RECORD], width=80, unicode=False)

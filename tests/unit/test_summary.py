@@ -4,9 +4,24 @@ import numpy as np
 import pytest
 
 from pytest_certload.samples import Connections, Observation, Outcome, Samples
-from pytest_certload.stats.summary import summarize
+from pytest_certload.stats.figures import figures_of
+from pytest_certload.stats.summary import StepSummary
+from pytest_certload.stats.summary import summarize as summarize_figures
 
 MS = 1_000_000
+NO_CONNECTIONS = Connections.from_table(np.empty((0, 5), np.int64))
+
+
+def summarize(
+    samples: Samples,
+    *,
+    name: str,
+    window_seconds: float,
+    window_end: int,
+    connections: Connections = NO_CONNECTIONS,
+) -> StepSummary:
+    figures = figures_of(samples, connections, window_end=window_end)
+    return summarize_figures(figures.iterations, name=name, window_seconds=window_seconds)
 
 
 def row(end_ms: int, *, status: int = 200, outcome: Outcome = Outcome.OK) -> Observation:

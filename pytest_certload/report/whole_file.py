@@ -1,0 +1,47 @@
+"""How does a result appear on disk? Whole or not at all, and in the place of an earlier run's."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from pytest_certload.errors import ReportError
+
+__all__ = ["not_written", "write_whole"]
+
+
+def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Let ``write`` fill a new file, and put it in its place once it is complete.
+
+    Args:
+        path: Where it is to lie, in a folder that exists.
+        write: Given the open binary file.
+
+    Raises:
+        OSError: It cannot be written; what lay there before still does.
+    """
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".certload-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            # mkstemp keeps others out; a report is for everybody the umask lets in.
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)  # noqa: PTH101
+            write(file)
+        os.replace(temporary, path)  # noqa: PTH105
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)  # noqa: PTH108
+        raise
+
+
+def not_written(directory: Path, error: OSError) -> ReportError:
+    """The error that names the option, the folder, the reason and the remedy."""
+    return ReportError(
+        f"--certload-results {directory}: the results cannot be written "
+        f"({error.strerror or error}); name a folder that is writable and has space left"
+    )

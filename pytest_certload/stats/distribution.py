@@ -1,0 +1,89 @@
+"""How are times of one kind distributed? One question, asked of all times or of a sketch of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from .percentile import percentile
+
+__all__ = ["Distribution", "ExactTimes"]
+
+
+class Distribution(Protocol):
+    """Times of one kind, nanoseconds. Count, mean, least and greatest are exact."""
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+
+    @property
+    def error(self) -> float | None:
+        """The most by which a percentile may be off, as a share of it; None: it is exact."""
+
+    @property
+    def min(self) -> int | None:
+        """The least; None when there are none."""
+
+    @property
+    def max(self) -> int | None:
+        """The greatest; None when there are none."""
+
+    @property
+    def mean(self) -> float | None:
+        """The arithmetic mean; None when there are none."""
+
+    def percentile(self, percent: float) -> int | None:
+        """The nearest rank's value; None when there are none.
+
+        Raises:
+            ValueError: The percentage is outside 0 to 100.
+        """
+
+    def joined(self, others: Iterable[Self]) -> Self:
+        """These and others together."""
+
+
+class ExactTimes:
+    """Every time, so that a percentile is one that was really measured.
+
+    Args:
+        values: int64, in any order.
+    """
+
+    error = None
+
+    def __init__(self, values: npt.NDArray[np.int64]) -> None:
+        self._sorted = np.sort(values)
+
+    @property
+    def count(self) -> int:
+        """See ``Distribution.count``."""
+        return len(self._sorted)
+
+    @property
+    def min(self) -> int | None:
+        """See ``Distribution.min``."""
+        return int(self._sorted[0]) if len(self._sorted) else None
+
+    @property
+    def max(self) -> int | None:
+        """See ``Distribution.max``."""
+        return int(self._sorted[-1]) if len(self._sorted) else None
+
+    @property
+    def mean(self) -> float | None:
+        """See ``Distribution.mean``."""
+        return float(self._sorted.mean()) if len(self._sorted) else None
+
+    def percentile(self, percent: float) -> int | None:
+        """See ``Distribution.percentile``."""
+        __tracebackhide__ = True
+        return percentile(self._sorted, percent)
+
+    def joined(self, others: Iterable[Self]) -> Self:
+        """See ``Distribution.joined``."""
+        return type(self)(np.concatenate([self._sorted, *(other._sorted for other in others)]))
