@@ -24,12 +24,17 @@ class Outcome:
 
 
 def run_scenario(
-    name: str, results: Path, *environment: str, seed: Path = ROOT / "seed"
+    name: str,
+    results: Path,
+    *environment: str,
+    seed: Path = ROOT / "seed",
+    transport: str = "aiohttp",
 ) -> Outcome:
     command = [
         *(sys.executable, "-m", "pytest", f"tests/scale/test_{name}.py", "-m", "scale"),
         *("-p", "no:cacheprovider", "--certload-stack=embedded", "--certload-duration=1500ms"),
         *("--certload-vus=20", f"--certload-results={results}", f"--certload-seed={seed}"),
+        f"--certload-transport={transport}",
         *(f"--certload-server-env={variable}" for variable in environment),
     ]
     run = subprocess.run(
@@ -43,9 +48,10 @@ def run_scenario(
     )
 
 
+@pytest.mark.parametrize("transport", ["aiohttp", "fast"])
 @pytest.mark.parametrize("name", ["agent_storm", "bulk_renewal", "acme_burst"])
-def test_without_a_fault_the_scenario_passes(name: str, tmp_path: Path) -> None:
-    outcome = run_scenario(name, tmp_path)
+def test_without_a_fault_the_scenario_passes(name: str, transport: str, tmp_path: Path) -> None:
+    outcome = run_scenario(name, tmp_path, transport=transport)
     assert outcome.status == pytest.ExitCode.OK, outcome.output
     assert outcome.summary is not None
     assert outcome.summary["state"] == "passed"
