@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
@@ -22,7 +23,7 @@ __all__ = ["ArrivalExecutor", "RatedArrivals", "WhenFull"]
 WhenFull = Literal["queue", "drop"]
 
 
-class ArrivalExecutor:
+class ArrivalExecutor(ABC):
     """An executor whose iterations are due by a schedule, whether or not earlier ones are answered.
 
     A subclass has a ``duration`` and says what is ``due``.
@@ -74,13 +75,13 @@ class ArrivalExecutor:
             "warm_up_seconds": self.warm_up.total_seconds,
         }
 
+    @abstractmethod
     def due(self, seed: int) -> npt.NDArray[np.int64]:
         """Due times of warm-up and window: int64 nanoseconds from the begin, ascending.
 
         Args:
             seed: For a schedule that is drawn.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no schedule")
 
     def begin(self, drive: Drive) -> Load:
         """See ``Executor.begin``."""
