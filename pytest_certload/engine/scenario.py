@@ -165,11 +165,12 @@ class Iteration(Marks):
         index: Global number of the iteration, from 0. Choose keys by it, never by a VU's number.
         due: When the schedule wanted it, nanoseconds of the engine's clock.
         vu: Number of the slot it runs in, from 0.
-        client: An ``aiohttp.ClientSession`` bound to the base URL.
+        client: Does what an ``aiohttp.ClientSession`` bound to the base URL does.
     """
 
     __slots__ = (
         "_outcome",
+        "_over",
         "_run",
         "_step",
         "_steps_taken",
@@ -199,6 +200,7 @@ class Iteration(Marks):
         # What a careless scenario may catch and forget: its error counts all the same.
         self._swallowed: Exception | None = None
         self._unanswered = False
+        self._over = False
 
     @property
     def rng(self) -> Random:
@@ -284,7 +286,6 @@ class Iteration(Marks):
         if error is None:
             error = self._forgotten()
         self._swallowed = self._undeclared = None
-        self._unanswered = False
         if error is None:
             return Outcome.OK
         outcome = self._kind(error)
@@ -297,7 +298,8 @@ class Iteration(Marks):
             return self._swallowed
         if self._undeclared:
             return _unexpected(self._undeclared[0], ())
-        if self._unanswered:
+        # A request may go on beside a step; when the iteration is over, all of them have to be.
+        if self._unanswered and self._over:
             return ConnectionError("a request had no answer, and the scenario swallowed the reason")
         return None
 
@@ -487,6 +489,7 @@ class RunContext:
         try:
             await scenario.iteration(iteration)
             end = now()
+            iteration._over = True
             outcome = iteration._outcome
             if outcome is Outcome.OK:
                 outcome = iteration._settle(None, scenario.name)

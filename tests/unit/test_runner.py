@@ -244,6 +244,26 @@ def response(status: int) -> SimpleNamespace:
     return SimpleNamespace(status=status, content_type="application/json")
 
 
+def test_a_request_may_go_on_beside_a_step() -> None:
+    async def beside(iteration: Iteration) -> None:
+        observer = current_iteration()
+        assert observer is iteration
+        async with iteration.step("other"):
+            await asyncio.sleep(0.001)
+        iteration.answered(response(200), 1)
+
+    async def for_ever(iteration: Iteration) -> None:
+        current_iteration()
+        async with iteration.step("other"):
+            await asyncio.sleep(0.001)
+
+    answered, unanswered = report_of(beside, arrivals(1, 1)), report_of(for_ever, arrivals(1, 1))
+    assert answered.samples.iterations.outcome.tolist() == [Outcome.OK]
+    assert answered.samples.of_step("other").outcome.tolist() == [Outcome.OK]
+    assert unanswered.samples.of_step("other").outcome.tolist() == [Outcome.OK]
+    assert unanswered.samples.iterations.outcome.tolist() == [Outcome.CONNECTION_ERROR]
+
+
 @pytest.mark.parametrize(
     ("declared", "outcome"),
     [
