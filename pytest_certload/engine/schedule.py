@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pytest_certload.units import Duration, Rate
 
-__all__ = ["constant", "count_due", "poisson", "ramping"]
+__all__ = ["constant", "count_due", "count_ramping", "poisson", "ramping"]
 
 _INT64_SAFE = 2**62
 _SECOND = 1_000_000_000
@@ -45,6 +45,16 @@ def constant(rate: Rate, duration: Duration) -> npt.NDArray[np.int64]:
         return index * whole + index * rest // numerator
     # Only rates written with very many digits get here; Python's integers do not overflow.
     return np.fromiter((i * whole + i * rest // numerator for i in range(count)), np.int64, count)
+
+
+def count_ramping(start: Fraction, corners: Sequence[tuple[Duration, Fraction]]) -> int:
+    """How many iterations a ramp makes due, exactly; arguments as for ``ramping``."""
+    rates = [start, *(target for _, target in corners)]
+    area = (
+        (rate + target) / 2 * Fraction(int(duration), _SECOND)
+        for rate, (duration, target) in zip(rates, corners, strict=False)
+    )
+    return ceil(sum(area, Fraction(0)))
 
 
 def ramping(start: Fraction, corners: Sequence[tuple[Duration, Fraction]]) -> npt.NDArray[np.int64]:

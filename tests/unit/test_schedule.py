@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pytest_certload.engine.executors.replayed_arrivals import ReplayedArrivals
 from pytest_certload.engine.recording import read_recording
-from pytest_certload.engine.schedule import constant, count_due, poisson, ramping
+from pytest_certload.engine.schedule import constant, count_due, count_ramping, poisson, ramping
 from pytest_certload.errors import ConfigurationError
 from pytest_certload.units import Duration, Rate, minutes, parse_rate, seconds
 
@@ -86,6 +86,7 @@ def test_iteration_i_of_a_ramp_is_due_when_the_integral_reaches_i(
     length = sum(duration for duration, _ in corners)
     whole = integral(start, corners, length)
     assert len(due) == -(-whole.numerator // whole.denominator), "as many as the area says"
+    assert len(due) == count_ramping(start, corners)
     assert (np.diff(due) >= 0).all()
     for index in {0, len(due) // 2, len(due) - 1} if len(due) else ():
         at = int(due[index])

@@ -104,12 +104,21 @@ class RampingArrivalRate(ArrivalExecutor):
             warm_up=self.warm_up,
         )
 
+    @property
+    def planned(self) -> int:
+        """See ``Executor.planned``."""
+        return schedule.count_ramping(self.start_rate, self._corners)
+
     def due(self, seed: int) -> npt.NDArray[np.int64]:
         """See ``ArrivalExecutor.due``."""
+        return schedule.ramping(self.start_rate, self._corners)
+
+    @property
+    def _corners(self) -> list[tuple[Duration, Fraction]]:
         corners = [(s.duration, t) for s, t in zip(self.stages, self._targets[1:], strict=True)]
         if self.warm_up:
             corners.insert(0, (self.warm_up, self.start_rate))
-        return schedule.ramping(self.start_rate, corners)
+        return corners
 
 
 def _rate(value: object, name: str) -> Fraction:
