@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -94,6 +93,7 @@ def report_of(samples: Samples) -> WorkerReport:
         errors=(),
         interrupted=False,
         broken=False,
+        scheduled=True,
     )
 
 
@@ -167,24 +167,13 @@ def test_moments_can_be_rebuilt(tmp_path: Path, form: str, read: Reader) -> None
 @pytest.mark.parametrize("form", ["npz", "parquet"])
 class TestADiskThatDoesNotTakeIt:
     def test_a_full_one_leaves_the_earlier_file_and_nothing_else(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+        self, tmp_path: Path, request: pytest.FixtureRequest, form: str
     ) -> None:
         path = write(one(), tmp_path, form)
         before = path.read_bytes()
-        device = Path("/dev/full")
-        if not device.exists():
-            pytest.skip("needs /dev/full, which this system does not have")
-        full = os.open(device, os.O_WRONLY)
-        real = os.fdopen
-
-        def fdopen(descriptor: int, *args: Any, **kwargs: Any) -> Any:
-            os.dup2(full, descriptor)
-            return real(descriptor, *args, **kwargs)
-
-        monkeypatch.setattr("pytest_certload.report.whole_file.os.fdopen", fdopen)
+        request.getfixturevalue("full_disk")
         with pytest.raises(ReportError, match=r"--certload-results .*No space left on device"):
             write(one(due=1), tmp_path, form)
-        os.close(full)
         assert list(tmp_path.iterdir()) == [path]
         assert path.read_bytes() == before
 

@@ -256,24 +256,13 @@ class TestTheFiles:
             os.umask(before)
 
     def test_a_full_disk_leaves_the_earlier_file_and_nothing_else(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, request: pytest.FixtureRequest
     ) -> None:
         write_summary(RECORD, tmp_path)
         before = {p: p.read_bytes() for p in tmp_path.iterdir()}
-        device = Path("/dev/full")
-        if not device.exists():
-            pytest.skip("needs /dev/full, which this system does not have")
-        full = os.open(device, os.O_WRONLY)
-        real = os.fdopen
-
-        def fdopen(descriptor: int, *args: Any, **kwargs: Any) -> Any:
-            os.dup2(full, descriptor)
-            return real(descriptor, *args, **kwargs)
-
-        monkeypatch.setattr("pytest_certload.report.whole_file.os.fdopen", fdopen)
+        request.getfixturevalue("full_disk")
         with pytest.raises(ReportError, match=r"--certload-results .*No space left on device"):
             write_summary(replace(RECORD, state="passed"), tmp_path)
-        os.close(full)
         assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
 
     @pytest.mark.parametrize("attempt", [check_writable, lambda path: write_summary(RECORD, path)])
