@@ -40,6 +40,7 @@ class ArrivalExecutor(ABC):
     """
 
     kind: ClassVar[str]
+    scheduled: ClassVar[bool] = True
     ends_early: ClassVar[bool] = False
 
     duration: Duration

@@ -53,6 +53,7 @@ class WorkerReport:
         errors: Kinds of error with counts, warm-up included, the most frequent first.
         interrupted: The run was cancelled from outside.
         broken: The run ended itself because every iteration raised.
+        scheduled: Iterations were due by the clock (the open model).
         generator: What the generator saw of itself; None when nobody watched.
     """
 
@@ -74,6 +75,7 @@ class WorkerReport:
     errors: tuple[ErrorEntry, ...]
     interrupted: bool
     broken: bool
+    scheduled: bool
     generator: SelfReport | None = None
 
     @property
@@ -315,6 +317,7 @@ class ScenarioRun:
             errors=self._recorder.errors.entries(),
             interrupted=self._interrupted,
             broken=self._broken.is_set(),
+            scheduled=executor.scheduled,
         )
 
 
@@ -364,6 +367,7 @@ def merge(reports: Mapping[str, WorkerReport], *, name: str) -> WorkerReport:
         ),
         interrupted=any(part.interrupted for part in parts),
         broken=any(part.broken for part in parts),
+        scheduled=any(part.scheduled for part in parts),
         generator=parts[0].generator,
     )
 

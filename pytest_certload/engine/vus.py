@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from random import Random
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from pytest_certload.units import Duration, parse_duration
 
 from .executors import Drive
 
-__all__ = ["Pause", "VuLoad", "parse_pause", "show_pause", "sleep_until"]
+__all__ = ["Pause", "VuExecutor", "VuLoad", "parse_pause", "show_pause", "sleep_until"]
 
 #: A pause: always the same, or drawn evenly from a range.
 Pause = Duration | tuple[Duration, Duration]
@@ -59,6 +60,42 @@ async def sleep_until(drive: Drive, when: int) -> None:
         await reached
     finally:
         alarm.close()
+
+
+class VuExecutor:
+    """An executor of VUs, each running iterations one after the other.
+
+    A subclass has ``vus`` and a ``duration``, and says when its VUs are there.
+
+    Args:
+        pacing: Least time from the begin of an iteration to the begin of the VU's next one; a range
+            such as ``("1s", "3s")`` is drawn from evenly. Default 0.
+        think_time: Pause of a VU after each iteration; likewise.
+
+    Raises:
+        ConfigurationError: A value that is not one.
+    """
+
+    kind: ClassVar[str]
+    scheduled: ClassVar[bool] = False
+
+    vus: int
+    pacing: Pause
+    think_time: Pause
+
+    def _set_pauses(self, *, pacing: object, think_time: object) -> None:
+        object.__setattr__(self, "pacing", parse_pause(pacing, "pacing"))
+        object.__setattr__(self, "think_time", parse_pause(think_time, "think_time"))
+
+    @property
+    def slots(self) -> int:
+        """See ``Executor.slots``."""
+        return self.vus
+
+    @property
+    def _pauses(self) -> dict[str, str]:
+        """What reports say of them."""
+        return {"pacing": show_pause(self.pacing), "think_time": show_pause(self.think_time)}
 
 
 class VuLoad:

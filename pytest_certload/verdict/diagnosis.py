@@ -71,7 +71,6 @@ def _invalid(report: WorkerReport, allow_dropped: float) -> Iterator[str]:
             f"backlog was not worked off within the grace period; {served:.1%} were served, {rate}; "
             "offer less, or allow more in flight"
         )
-
     elif report.started_in_window < _MOST * report.started:
         share = report.started_in_window / report.started
         yield (
@@ -89,14 +88,9 @@ def _generator_set_the_pace(report: WorkerReport) -> str | None:
             f"more, of {format_duration(felt)} that they took"
         )
     own = report.generator
-    if own is not None and own.busy_share > _HALF and not _has_schedule(report):
+    if own is not None and own.busy_share > _HALF and not report.scheduled:
         return f"its event loop used a whole core in {own.busy_share:.0%} of the seconds"
     return None
-
-
-def _has_schedule(report: WorkerReport) -> bool:
-    """Whether arrivals were due by the clock; in the closed model each begins when it is due."""
-    return bool(report.figures.iterations.times["lateness"].max)
 
 
 def _suspect(report: WorkerReport) -> Iterator[str]:

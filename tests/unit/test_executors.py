@@ -94,6 +94,13 @@ class TestWhatAllHaveInCommon:
     def test_it_is_the_same_every_time(self, executor: Executor) -> None:
         assert starts(report_of(executor, seed=7)) == starts(report_of(executor, seed=7))
 
+    def test_its_report_says_whether_the_clock_decides(self, executor: Executor) -> None:
+        assert report_of(executor).scheduled is hasattr(executor, "max_in_flight")
+
+    def test_the_plan_is_what_becomes_due(self, executor: Executor) -> None:
+        if executor.planned is not None and not isinstance(executor, PoissonArrivalRate):
+            assert report_of(executor).offered == executor.planned
+
     def test_reports_can_print_it(self, executor: Executor) -> None:
         assert executor.kind.replace("_", "").isalpha()
         assert executor.parameters
@@ -129,6 +136,10 @@ class TestARampOfRates:
         assert report.offered == 40
         assert executor.planned == 50
         assert report.samples.iterations.index.min() == 10
+
+    def test_is_planned_without_being_made(self) -> None:
+        executor = RampingArrivalRate(stages=[Stage("1h", 10**15)])
+        assert executor.planned == 18 * 10**17
 
     def test_keeps_its_shape_when_it_is_scaled(self) -> None:
         executor = RampingArrivalRate(stages=[Stage(60, 100), Stage(120, "50/s")], start_rate=10)

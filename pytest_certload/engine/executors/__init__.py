@@ -105,6 +105,10 @@ class Executor(Protocol):
         """How many iterations become due, warm-up included; None when the server's speed decides."""
 
     @property
+    def scheduled(self) -> bool:
+        """Whether iterations are due by the clock; in the closed model each begins when it can."""
+
+    @property
     def ends_early(self) -> bool:
         """Whether the window ends with the last iteration instead of after its duration."""
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pytest_certload.engine.vus import Pause, VuLoad, parse_pause, show_pause
+from pytest_certload.engine.vus import Pause, VuExecutor, VuLoad
 from pytest_certload.units import Duration, Rate, parse_duration
 
 from . import Drive, Load, check_slots, check_window
@@ -15,7 +15,7 @@ __all__ = ["ConstantVUs"]
 
 
 @dataclass(frozen=True, kw_only=True, init=False)
-class ConstantVUs:
+class ConstantVUs(VuExecutor):
     """A fixed number of VUs, each running iterations one after the other.
 
     The load follows the server's speed: a slow server is asked less often. Use an arrival rate
@@ -24,16 +24,14 @@ class ConstantVUs:
     Args:
         vus: How many.
         duration: Measured window; no iteration starts after it.
-        pacing: Least time from the begin of an iteration to the begin of the VU's next one; a range
-            such as ``("1s", "3s")`` is drawn from evenly. Default 0.
-        think_time: Pause of a VU after each iteration; likewise.
+        pacing, think_time: As for ``VuExecutor``.
         warm_up: Load before the measured window, left out of the results.
 
     Raises:
         ConfigurationError: A value that is not one.
     """
 
-    kind: ClassVar[str] = "constant_vus"
+    kind = "constant_vus"
     planned: ClassVar[None] = None
     ends_early: ClassVar[bool] = False
 
@@ -54,15 +52,9 @@ class ConstantVUs:
     ) -> None:
         object.__setattr__(self, "vus", check_slots(vus, "vus"))
         object.__setattr__(self, "duration", parse_duration(duration))
-        object.__setattr__(self, "pacing", parse_pause(pacing, "pacing"))
-        object.__setattr__(self, "think_time", parse_pause(think_time, "think_time"))
+        self._set_pauses(pacing=pacing, think_time=think_time)
         object.__setattr__(self, "warm_up", parse_duration(warm_up, name="warm_up"))
         check_window(self.duration)
-
-    @property
-    def slots(self) -> int:
-        """See ``Executor.slots``."""
-        return self.vus
 
     @property
     def parameters(self) -> Mapping[str, str | int | float]:
@@ -70,8 +62,7 @@ class ConstantVUs:
         return {
             "vus": self.vus,
             "duration_seconds": self.duration.total_seconds,
-            "pacing": show_pause(self.pacing),
-            "think_time": show_pause(self.think_time),
+            **self._pauses,
             "warm_up_seconds": self.warm_up.total_seconds,
         }
 

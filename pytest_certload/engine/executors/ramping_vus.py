@@ -9,7 +9,7 @@ from math import ceil
 from typing import ClassVar
 
 from pytest_certload.engine.stages import Stage, check_stages
-from pytest_certload.engine.vus import Pause, VuLoad, parse_pause, show_pause
+from pytest_certload.engine.vus import Pause, VuExecutor, VuLoad
 from pytest_certload.errors import ConfigurationError
 from pytest_certload.units import Duration, Rate, parse_duration
 
@@ -19,7 +19,7 @@ __all__ = ["RampingVUs"]
 
 
 @dataclass(frozen=True, kw_only=True, init=False)
-class RampingVUs:
+class RampingVUs(VuExecutor):
     """VUs whose number changes in straight lines, from stage to stage.
 
     VU *k* (from 0) is there while the line is above *k*. One that is to go ends its iteration first.
@@ -27,19 +27,20 @@ class RampingVUs:
     Args:
         stages: ``[Stage("1m", 200), Stage("5m", 200), Stage("1m", 0)]``.
         start_vus: How many there are at the begin, and in the warm-up; default 0.
-        pacing, think_time: As for ``ConstantVUs``.
+        pacing, think_time: As for ``VuExecutor``.
         warm_up: Load before the measured window, left out of the results.
 
     Raises:
         ConfigurationError: A value that is not one, or a ramp on which nobody is ever there.
     """
 
-    kind: ClassVar[str] = "ramping_vus"
+    kind = "ramping_vus"
     planned: ClassVar[None] = None
     ends_early: ClassVar[bool] = False
 
     stages: tuple[Stage, ...]
     start_vus: int
+    vus: int  # the most that are there at once
     duration: Duration
     pacing: Pause
     think_time: Pause
@@ -58,9 +59,9 @@ class RampingVUs:
         numbers = tuple(Stage(part.duration, _number(part.target, "stages")) for part in parts)
         object.__setattr__(self, "stages", numbers)
         object.__setattr__(self, "start_vus", _number(start_vus, "start_vus"))
+        object.__setattr__(self, "vus", max(self._targets))
         object.__setattr__(self, "duration", Duration(sum(part.duration for part in parts)))
-        object.__setattr__(self, "pacing", parse_pause(pacing, "pacing"))
-        object.__setattr__(self, "think_time", parse_pause(think_time, "think_time"))
+        self._set_pauses(pacing=pacing, think_time=think_time)
         object.__setattr__(self, "warm_up", parse_duration(warm_up, name="warm_up"))
         if not self.vus:
             raise ConfigurationError("stages: the number of VUs is always 0, so there is no load")
@@ -71,24 +72,13 @@ class RampingVUs:
         return [self.start_vus, *(target for target in targets if isinstance(target, int))]
 
     @property
-    def vus(self) -> int:
-        """The most that are there at once."""
-        return max(self._targets)
-
-    @property
-    def slots(self) -> int:
-        """See ``Executor.slots``."""
-        return self.vus
-
-    @property
     def parameters(self) -> Mapping[str, str | int | float]:
         """See ``Executor.parameters``."""
         return {
             "start_vus": self.start_vus,
             "stages": ", ".join(f"{stage.target} in {stage.duration}" for stage in self.stages),
             "duration_seconds": self.duration.total_seconds,
-            "pacing": show_pause(self.pacing),
-            "think_time": show_pause(self.think_time),
+            **self._pauses,
             "warm_up_seconds": self.warm_up.total_seconds,
         }
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pytest_certload.engine.vus import Pause, VuLoad, parse_pause, show_pause
+from pytest_certload.engine.vus import Pause, VuExecutor, VuLoad
 from pytest_certload.units import Duration, Rate, parse_duration
 
 from . import Drive, Load, check_slots, check_window
@@ -15,7 +15,7 @@ __all__ = ["SharedIterations"]
 
 
 @dataclass(frozen=True, kw_only=True, init=False)
-class SharedIterations:
+class SharedIterations(VuExecutor):
     """VUs that take iterations from a common heap until it is used up.
 
     The window ends with the last iteration. Iterations that are still on the heap after the longest
@@ -25,13 +25,13 @@ class SharedIterations:
         iterations: How many there are.
         vus: How many share them.
         duration: The longest it may take; default ten minutes.
-        pacing, think_time: As for ``ConstantVUs``.
+        pacing, think_time: As for ``VuExecutor``.
 
     Raises:
         ConfigurationError: A value that is not one.
     """
 
-    kind: ClassVar[str] = "shared_iterations"
+    kind = "shared_iterations"
     ends_early: ClassVar[bool] = True
     warm_up: ClassVar[Duration] = Duration(0)
 
@@ -53,14 +53,8 @@ class SharedIterations:
         object.__setattr__(self, "iterations", check_slots(iterations, "iterations"))
         object.__setattr__(self, "vus", check_slots(vus, "vus"))
         object.__setattr__(self, "duration", parse_duration(duration))
-        object.__setattr__(self, "pacing", parse_pause(pacing, "pacing"))
-        object.__setattr__(self, "think_time", parse_pause(think_time, "think_time"))
+        self._set_pauses(pacing=pacing, think_time=think_time)
         check_window(self.duration)
-
-    @property
-    def slots(self) -> int:
-        """See ``Executor.slots``."""
-        return self.vus
 
     @property
     def planned(self) -> int:
@@ -74,8 +68,7 @@ class SharedIterations:
             "iterations": self.iterations,
             "vus": self.vus,
             "longest_seconds": self.duration.total_seconds,
-            "pacing": show_pause(self.pacing),
-            "think_time": show_pause(self.think_time),
+            **self._pauses,
         }
 
     def replaced(
