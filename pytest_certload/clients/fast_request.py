@@ -25,6 +25,8 @@ __all__ = ["Origin", "Prepared", "Requests", "body_of", "requests_to", "unsuppor
 
 #: Heads kept for reuse, about 500 bytes each. When there are more, all are prepared again.
 _KEPT_HEADS = 16_384
+#: The same for heads with headers of their own, which may be new for each request.
+_KEPT_HEADS_WITH_HEADERS = 1_024
 #: URLs that mean themselves: nothing to quote, no ``..`` to resolve, no other host.
 _SEGMENT = "[A-Za-z0-9_~-][A-Za-z0-9_~.-]*"
 _PLAIN_URL = re.compile(rf"/(?:{_SEGMENT}(?:/{_SEGMENT})*/?)?(?:\?[A-Za-z0-9_~.=&-]+)?")
@@ -34,6 +36,7 @@ _NOT_IN_A_HEADER = re.compile(r"[\r\n\0]")
 _BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 #: Methods whose body is said to be of some type, even when it is not there.
 _TYPED = frozenset({"POST", "PUT", "PATCH"})
+_Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 _OWN_HEADERS = ("Content-Length", "Transfer-Encoding")
 
 
@@ -177,6 +180,7 @@ class Requests:
         self._headers = CIMultiDict(headers)
         self._fresh = fresh
         self._kept: dict[tuple[str, str | URL], Prepared] = {}
+        self._kept_with_headers: dict[tuple[object, ...], Prepared] = {}
         self._rest = self._header_lines(self._host(self.base), self._headers)
 
     def prepare(
@@ -184,9 +188,9 @@ class Requests:
         method: str,
         url: str | URL,
         params: Any = None,
-        headers: Mapping[str, str] | None = None,
+        headers: _Headers | None = None,
     ) -> Prepared:
-        """The head of a request; the same object for the same method and URL.
+        """The head of a request; the same object for the same method, URL and headers.
 
         Args:
             method: In capitals.
@@ -199,17 +203,27 @@ class Requests:
             ConfigurationError: A header says how long the body is.
             ValueError: A method or header that would break the request.
         """
-        if params is None and headers is None:
+        if params is not None:
+            return self._prepare(method, url, params, headers)
+        if headers is None:
             kept = self._kept.get((method, url))
             if kept is None:
                 if len(self._kept) >= _KEPT_HEADS:
                     self._kept.clear()
                 kept = self._kept[method, url] = self._prepare(method, url, None, None)
             return kept
-        return self._prepare(method, url, params, headers)
+        # Headers may be changed between two requests, so it is what they say that is remembered.
+        pairs = headers.items() if hasattr(headers, "items") else tuple(headers)
+        key = (method, url, *pairs)
+        kept = self._kept_with_headers.get(key)
+        if kept is None:
+            if len(self._kept_with_headers) >= _KEPT_HEADS_WITH_HEADERS:
+                self._kept_with_headers.clear()
+            kept = self._kept_with_headers[key] = self._prepare(method, url, None, pairs)
+        return kept
 
     def _prepare(
-        self, method: str, url: str | URL, params: Any, headers: Mapping[str, str] | None
+        self, method: str, url: str | URL, params: Any, headers: _Headers | None
     ) -> Prepared:
         if not _METHOD.fullmatch(method):
             raise ValueError(f"the method {method!r} is not a word; write GET, POST, …")
@@ -249,7 +263,7 @@ class Requests:
             raise unsupported(f"credentials in a URL ({whole.with_user(None)})")
         return whole.with_fragment(None)
 
-    def _merged(self, headers: Mapping[str, str]) -> CIMultiDict[str]:
+    def _merged(self, headers: _Headers) -> CIMultiDict[str]:
         """The client's headers, those of the same name replaced."""
         wanted = CIMultiDict(headers)
         kept = ((k, v) for k, v in self._headers.items() if k not in wanted)

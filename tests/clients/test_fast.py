@@ -220,11 +220,24 @@ class TestHeads:
         assert requests.prepare("GET", "/a", {"A": "b"}) is not head
         assert head.origin is requests.origin
 
+    async def test_with_headers_are_made_once_for_what_these_say(self) -> None:
+        requests = self.requests()
+        headers = {"A": "b"}
+        head = requests.prepare("GET", "/a", None, headers)
+        assert requests.prepare("GET", "/a", None, {"A": "b"}) is head
+        assert requests.prepare("GET", "/a", None, [("A", "b")]) is head
+        headers["A"] = "c"
+        assert b"A: c\r\n" in requests.prepare("GET", "/a", None, headers).head
+        assert requests.prepare("GET", "/a", {"q": "1"}, {"A": "b"}) is not head
+        assert requests.prepare("GET", "/b", None, {"A": "b"}) is not head
+
     async def test_are_not_kept_without_end(self) -> None:
         requests = self.requests(A="b")
         for number in range(20_000):
             requests.prepare("GET", f"/{number}")
+            requests.prepare("GET", "/", None, {"Number": str(number)})
         assert len(requests._kept) <= 16_384
+        assert len(requests._kept_with_headers) <= 1_024
 
     @pytest.mark.parametrize(
         "url", ["/", "/a", "/a/b.c/", "/a?b=c", "/a?b=c&d=e~", "/_a-b/c", "/..", "/a/../b", "/a//b", "//h/x",
