@@ -416,10 +416,14 @@ class _Protocol(ResponseHandler, asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """See ``asyncio.BufferedProtocol``."""
+        self.data_received(bytes(self._read_view[:nbytes]))
+
+    def data_received(self, data: bytes) -> None:
+        """See ``asyncio.Protocol``: what an event loop such as uvloop calls, as this is one too."""
         self._now = time.monotonic_ns()
         if not self.first_byte:
             self.first_byte = self._now
-        self.data_received(bytes(self._read_view[:nbytes]))
+        super().data_received(data)
 
     def set_exception(self, exc: BaseException, *cause: Any) -> None:
         """The connection is of no use any more, and neither is the body that is on its way.

@@ -15,9 +15,17 @@ from typing import Any
 
 import pytest
 import trustme
+import uvloop
 
 from pytest_certload.clients import TRANSPORTS, open_client
 from pytest_certload.units import Duration, seconds
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Clients run in whatever event loop the user has; pytest-asyncio asks for it since 1.4."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 

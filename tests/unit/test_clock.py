@@ -3,15 +3,18 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvloop
 
 from pytest_certload.engine import clock
 from pytest_certload.engine.clock import Alarm, SystemClock
 
 Make = Callable[[Callable[[], None]], Alarm]
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 def by_event_loop(ring: Callable[[], None]) -> Alarm:
@@ -28,7 +31,13 @@ def make(request: pytest.FixtureRequest) -> Make:
     return found
 
 
-def rings(make: Make, script: Callable[[Alarm], None], *, wait: float) -> list[int]:
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Iterator[Run]:
+    with asyncio.Runner(loop_factory=request.param) as runner:
+        yield runner.run
+
+
+def rings(run: Run, make: Make, script: Callable[[Alarm], None], *, wait: float) -> list[int]:
     """When an alarm rang while a script of its owner went on, for so many seconds."""
 
     async def main() -> list[int]:
@@ -40,40 +49,40 @@ def rings(make: Make, script: Callable[[Alarm], None], *, wait: float) -> list[i
         alarm.close()
         return seen
 
-    return asyncio.run(main())
+    return run(main())
 
 
-def test_rings_once_and_never_early(make: Make) -> None:
+def test_rings_once_and_never_early(run: Run, make: Make) -> None:
     wanted = time.monotonic_ns() + 20_000_000
-    (rang,) = rings(make, lambda alarm: alarm.set(wanted), wait=0.1)
+    (rang,) = rings(run, make, lambda alarm: alarm.set(wanted), wait=0.1)
     assert rang >= wanted
 
 
-def test_rings_at_once_for_what_is_past(make: Make) -> None:
+def test_rings_at_once_for_what_is_past(run: Run, make: Make) -> None:
     for past in (0, time.monotonic_ns() - 10**9):
-        assert len(rings(make, lambda alarm, past=past: alarm.set(past), wait=0.05)) == 1  # type: ignore[misc]
+        assert len(rings(run, make, lambda alarm, past=past: alarm.set(past), wait=0.05)) == 1  # type: ignore[misc]
 
 
-def test_a_new_time_replaces_the_old_one(make: Make) -> None:
+def test_a_new_time_replaces_the_old_one(run: Run, make: Make) -> None:
     soon, later = (time.monotonic_ns() + n * 1_000_000 for n in (10, 60))
 
     def script(alarm: Alarm) -> None:
         alarm.set(soon)
         alarm.set(later)
 
-    (rang,) = rings(make, script, wait=0.2)
+    (rang,) = rings(run, make, script, wait=0.2)
     assert rang >= later
 
 
-def test_does_not_ring_when_it_is_cancelled(make: Make) -> None:
+def test_does_not_ring_when_it_is_cancelled(run: Run, make: Make) -> None:
     def script(alarm: Alarm) -> None:
         alarm.set(time.monotonic_ns() + 10_000_000)
         alarm.cancel()
 
-    assert rings(make, script, wait=0.05) == []
+    assert rings(run, make, script, wait=0.05) == []
 
 
-def test_can_be_set_again_while_it_rings(make: Make) -> None:
+def test_can_be_set_again_while_it_rings(run: Run, make: Make) -> None:
     async def main() -> int:
         count = 0
         over = asyncio.Event()
@@ -95,7 +104,7 @@ def test_can_be_set_again_while_it_rings(make: Make) -> None:
         alarm.close()
         return count
 
-    assert asyncio.run(main()) == 3
+    assert run(main()) == 3
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: timerfd")
@@ -104,7 +113,7 @@ def test_leaves_no_descriptor_open() -> None:
         return len(list(Path("/proc/self/fd").iterdir()))
 
     before = open_descriptors()
-    rings(by_system, lambda alarm: alarm.set(0), wait=0.01)
+    rings(asyncio.run, by_system, lambda alarm: alarm.set(0), wait=0.01)
     assert open_descriptors() == before
 
 
