@@ -49,7 +49,8 @@ def rings(run: Run, make: Make, script: Callable[[Alarm], None], *, wait: float)
         alarm.close()
         return seen
 
-    return run(main())
+    found: list[int] = run(main())
+    return found
 
 
 def test_rings_once_and_never_early(run: Run, make: Make) -> None:
