@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import k6, locust, plot, wrk
+from bench import floor, k6, locust, plot, wrk
 from bench.bars import judge
 from bench.errors import BenchError
 from bench.figures import Findings
@@ -24,7 +24,7 @@ from bench.record import Record, write_record
 from bench.report import render
 
 #: What might be measured, whether it is there or not.
-_TOOLS = ("aiohttp", "fast", "k6", "locust", "wrk")
+_TOOLS = ("aiohttp", "fast", "k6", "locust", "floor", "wrk")
 
 
 def generators() -> tuple[list[Generator], list[Absent]]:
@@ -35,7 +35,7 @@ def generators() -> tuple[list[Generator], list[Absent]]:
         for name in ("aiohttp", "fast")
         if name not in transports()
     ]
-    for found in (k6.find(), locust.find(), wrk.find()):
+    for found in (k6.find(), locust.find(), floor.find(), wrk.find()):
         if isinstance(found, Absent):
             absent.append(found)
         else:

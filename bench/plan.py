@@ -41,7 +41,7 @@ class Plan:
 
 
 def default_plan(rounds: int | None = None) -> Plan:
-    """Less than a quarter of an hour for all generators, with the three rounds that it has."""
+    """About a quarter of an hour for all generators, with the three rounds that it has."""
     return Plan(
         rounds=rounds or 3,
         start=0.5,

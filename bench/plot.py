@@ -12,7 +12,7 @@ from bench.record import Record
 
 __all__ = ["draw", "missing"]
 
-_COLOURS = {"fast": "C0", "aiohttp": "C1", BASIS: "C2", "locust": "C3"}
+_COLOURS = {"fast": "C0", "aiohttp": "C1", BASIS: "C2", "locust": "C3", "floor": "C7"}
 _STYLES = ("-", "--", ":")
 #: Below this the pictures would show the clock, not the tool.
 _LEAST_LAG_MS = 1e-3

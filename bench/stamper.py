@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from bench.errors import BenchError
 
-__all__ = ["Faults", "Stamper", "Stamps", "build_stamper", "find_compiler", "read_stamps"]
+__all__ = ["Faults", "Stamper", "Stamps", "build", "build_stamper", "find_compiler", "read_stamps"]
 
 SOURCE = Path(__file__).with_name("stamper.c")
 _MAGIC = b"CLSTAMP1"
@@ -85,8 +85,8 @@ def find_compiler() -> str | None:
     return shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 
 
-def build_stamper(folder: Path) -> Path:
-    """Compile the server into a folder and return the program's path.
+def build(source: Path, folder: Path) -> Path:
+    """Compile a program of one file into a folder and return its path.
 
     Raises:
         BenchError: There is no C compiler, or it refuses the source.
@@ -94,13 +94,18 @@ def build_stamper(folder: Path) -> Path:
     compiler = find_compiler()
     if compiler is None:
         raise BenchError("a C compiler is needed and there is no cc, gcc or clang")
-    program = folder / "stamper"
+    program = folder / source.stem
     flags = ["-O2", "-std=gnu11", "-Wall", "-Wextra", "-Werror"]
-    command = [compiler, *flags, "-o", str(program), str(SOURCE)]
+    command = [compiler, *flags, "-o", str(program), str(source)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         raise BenchError(f"{' '.join(command)} failed:\n{result.stderr.rstrip()}")
     return program
+
+
+def build_stamper(folder: Path) -> Path:
+    """Compile the server into a folder and return the program's path; errors as for ``build``."""
+    return build(SOURCE, folder)
 
 
 def read_stamps(path: Path) -> Stamps:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import k6, locust, wrk
+from bench import floor, k6, locust, wrk
 from bench.__main__ import main
 from bench.errors import GeneratorFailed
 from bench.generators import Absent, Generator, Order, Reported
@@ -18,6 +18,7 @@ from bench.lab import Lab
 from bench.lag import fidelity, punctuality
 from bench.measurements.cost import cost
 from bench.ours import Ours
+from bench.stamper import Faults
 
 ORDER = Order(rate=200, seconds=1.0, slots=20, grace=5.0)
 
@@ -64,6 +65,20 @@ def test_k6_is_measured(lab: Lab) -> None:
     reported = check(lab, found)
     # It may begin one iteration more at the very end.
     assert reported.requests + (reported.dropped or 0) in (200, 201)
+
+
+def test_the_floor_is_measured(lab: Lab) -> None:
+    found = floor.find()
+    assert not isinstance(found, Absent), "the lab needs a compiler as well"
+    reported = check(lab, found)
+    assert (reported.requests, reported.dropped, reported.unfinished) == (200, 0, 0)
+
+
+def test_the_floor_tells_what_a_stall_did(lab: Lab) -> None:
+    faults = Faults(stall_at=0.2, stall_for=0.3)
+    trial = lab.trial(floor.Floor(), ORDER, faults=faults)
+    assert trial.reported.p99 is not None
+    assert 200 < trial.reported.p99 < 400
 
 
 def test_the_others_are_measured_where_they_are(lab: Lab) -> None:
