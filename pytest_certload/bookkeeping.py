@@ -15,6 +15,7 @@ from pathlib import Path
 from pytest_certload.engine.runner import Progress, WorkerReport
 from pytest_certload.export import write_samples
 from pytest_certload.options import Settings
+from pytest_certload.proof.findings import Proof
 from pytest_certload.report.record import ErrorRecord, GeneratorRecord, RunRecord, ThresholdRecord
 from pytest_certload.report.summary_files import write_summary
 from pytest_certload.stats.summary import summarize_latency
@@ -41,6 +42,7 @@ class Run:
         files: Where its summary lies, and its samples if they are exported.
         exported: The latter of these.
         must_be_answered: Whether a run that saw no answer proves nothing.
+        proof: What has been found beside the answers.
     """
 
     nodeid: str
@@ -56,6 +58,7 @@ class Run:
     files: tuple[Path, ...] = ()
     exported: tuple[Path, ...] = ()
     must_be_answered: bool = True
+    proof: Proof = field(default_factory=Proof)
 
     def record(self) -> RunRecord:
         """The document that every report is written from."""
@@ -98,6 +101,7 @@ class Run:
                 )
                 for j in dict.fromkeys(result.judgements)
             ),
+            proof=self.proof.record(),
             errors=tuple(
                 ErrorRecord(
                     step=e.step,

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, Unpack, overload
@@ -33,6 +33,8 @@ from pytest_certload.engine.watchdog import SelfReport, Watchdog
 from pytest_certload.errors import ConfigurationError, InvalidRun, ScenarioError
 from pytest_certload.limits import check_descriptors, check_memory
 from pytest_certload.options import Settings
+from pytest_certload.proof.findings import Proof
+from pytest_certload.proof.witness import Witness
 from pytest_certload.run_options import CheckedOptions, RunOptions
 from pytest_certload.samples import Outcome
 from pytest_certload.stack import Endpoint
@@ -60,12 +62,15 @@ class Load:
         name: str,
         endpoint: Endpoint | None,
         stack: Mapping[str, str],
+        witnesses: Callable[[], Sequence[Witness]] = tuple,
     ) -> None:
         self._bookkeeper = bookkeeper
         self._nodeid = nodeid
         self._name = name
         self._endpoint = endpoint
         self._stack = stack
+        self._witnesses = witnesses
+        self._watching: list[Witness] = []
 
     @property
     def runs(self) -> list[Run]:
@@ -81,6 +86,10 @@ class Load:
     def planned_rate(self, rate: object) -> Rate:
         """The arrival rate there will be, once the options have scaled it."""
         return self._bookkeeper.settings.rate or parse_rate(rate)
+
+    def watch(self, witness: Witness) -> None:
+        """Let a witness look on at the next load of this test."""
+        self._watching.append(witness)
 
     async def constant_arrival_rate(
         self,
@@ -241,23 +250,27 @@ class Load:
                     scenario.name, scenario.executor, reduced, stack, checked.must_be_answered
                 )
                 runs.append((run, engine))
+            proof = runs[0][0].proof if len(runs) == 1 else Proof()
+            witnesses, self._watching = [*self._witnesses(), *self._watching], []
             try:
-                generator = await _watched([engine for _, engine in runs], clock)
+                async with _looking_on(witnesses, proof):
+                    generator = await _watched([engine for _, engine in runs], clock)
             except asyncio.CancelledError:
                 for run, engine in runs:
                     run.state = "interrupted"
                     run.failure = "interrupted before the load was over: the figures are partial"
-                    run.result = RunResult(engine.report())
+                    run.result = RunResult(engine.report(), run.proof)
                     self._bookkeeper.save(run)
                 raise
         for run, engine in runs:
-            run.result = RunResult(replace(engine.report(), generator=generator))
+            run.result = RunResult(replace(engine.report(), generator=generator), run.proof)
         if len(runs) > 1:
             unique = self._bookkeeper.unique_name(self._name)
             notes = dict.fromkeys(note for run, _ in runs for note in run.reduced)
             together = self._open(unique, None, tuple(notes), stack, checked.must_be_answered)
             results = {run.name: run.result for run, _ in runs if run.result is not None}
-            together.result = CombinedResult(results, name=together.name)
+            together.proof = proof
+            together.result = CombinedResult(results, together.proof, name=together.name)
             self._judge([together, *(run for run, _ in runs)], checked.allow_dropped)
             return together.result
         self._judge([runs[0][0]], checked.allow_dropped)
@@ -397,6 +410,20 @@ def _shower(
     live: Callable[[str, Progress, int | None], None], name: str, window: LiveWindow
 ) -> Callable[[Progress], None]:
     return lambda progress: live(name, progress, window.p95())
+
+
+@asynccontextmanager
+async def _looking_on(witnesses: Sequence[Witness], proof: Proof) -> AsyncIterator[None]:
+    """Let witnesses look on while the body runs, however it ends."""
+    begun: list[Witness] = []
+    try:
+        for witness in witnesses:
+            begun.append(witness)
+            await witness.begin()
+        yield
+    finally:
+        for witness in begun:
+            await witness.end(proof)
 
 
 async def _watched(engines: Sequence[ScenarioRun], clock: SystemClock) -> SelfReport:

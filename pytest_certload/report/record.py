@@ -12,12 +12,13 @@ from typing import Any
 
 from pytest_certload.engine.watchdog import SelfReport
 from pytest_certload.errors import ReportError
+from pytest_certload.proof.findings import ProofRecord, read_finding
 from pytest_certload.stats.summary import LatencySummary, StepSummary
 
 __all__ = ["SCHEMA_VERSION", "ErrorRecord", "GeneratorRecord", "RunRecord", "ThresholdRecord"]
 
 #: Raised whenever a field comes, goes away or changes its meaning.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +100,7 @@ class RunRecord:
         iterations: Figures of whole iterations.
         steps: Figures of each named step.
         thresholds: Every condition the test put on a figure, in order.
+        proof: What was found beside the answers.
         errors: Kinds of error, the most frequent first.
         failure: Why the test failed, in one line; None when it did not.
         stack: What ran under test, without secrets.
@@ -132,6 +134,7 @@ class RunRecord:
     iterations: StepSummary
     steps: tuple[StepSummary, ...]
     thresholds: tuple[ThresholdRecord, ...]
+    proof: ProofRecord
     errors: tuple[ErrorRecord, ...]
     failure: str | None
     stack: Mapping[str, str]
@@ -160,6 +163,8 @@ class RunRecord:
             )
         if version < 2:
             document = _from_version_1(document)
+        if version < 3:
+            document = {"proof": asdict(ProofRecord()), **document}
         try:
             generator = document["generator"]
             return cls(
@@ -174,6 +179,7 @@ class RunRecord:
                     "iterations": _step(document["iterations"]),
                     "steps": tuple(_step(step) for step in document["steps"]),
                     "thresholds": tuple(ThresholdRecord(**t) for t in document["thresholds"]),
+                    "proof": read_finding(ProofRecord, document["proof"]),
                     "errors": tuple(ErrorRecord(**e) for e in document["errors"]),
                 }
             )

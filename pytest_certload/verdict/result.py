@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from pytest_certload.engine.runner import WorkerReport, merge
+from pytest_certload.proof.findings import Proof
 from pytest_certload.samples import Samples
 from pytest_certload.stats.distribution import Distribution
 from pytest_certload.stats.summary import StepSummary, summarize
@@ -213,11 +214,13 @@ class RunResult(StepResult):
     Attributes:
         report: The engine's raw account of the run.
         judgements: Every condition that was put on a figure, in order.
+        proof: What has been found beside the answers.
     """
 
-    def __init__(self, report: WorkerReport) -> None:
+    def __init__(self, report: WorkerReport, proof: Proof | None = None) -> None:
         judgements: list[Judgement] = []
         self.report = report
+        self.proof = Proof() if proof is None else proof
         self.judgements = judgements
         super().__init__(report, step=None, judgements=judgements)
         self._steps = {
@@ -336,9 +339,11 @@ class CombinedResult(RunResult):
             ``result["browse"]``.
     """
 
-    def __init__(self, scenarios: Mapping[str, RunResult], *, name: str) -> None:
+    def __init__(
+        self, scenarios: Mapping[str, RunResult], proof: Proof | None = None, *, name: str
+    ) -> None:
         self.scenarios = scenarios
-        super().__init__(merge({key: r.report for key, r in scenarios.items()}, name=name))
+        super().__init__(merge({key: r.report for key, r in scenarios.items()}, name=name), proof)
 
     def __getitem__(self, name: str) -> RunResult:
         """The figures of one scenario.

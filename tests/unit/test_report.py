@@ -5,7 +5,7 @@ import os
 import re
 import stat
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_certload.errors import ReportError
+from pytest_certload.proof import findings
+from pytest_certload.proof.findings import (
+    BacklogFinding,
+    BacklogMoment,
+    CheckFinding,
+    DatabaseFinding,
+    DatabaseMoment,
+    EffectsFinding,
+    ProcessFinding,
+    ProcessMoment,
+    ProofRecord,
+    StateFinding,
+    StatementFinding,
+    TableFinding,
+    WaitFinding,
+)
 from pytest_certload.report.junit import junit_properties
 from pytest_certload.report.record import (
     ErrorRecord,
@@ -75,6 +91,88 @@ GENERATOR = GeneratorRecord(
     gc_total=2 * MS,
     memory_growth=4096,
 )
+DATABASE = DatabaseFinding(
+    seconds=2.5,
+    settings="0123456789ab",
+    commits=300,
+    rollbacks=0,
+    deadlocks=0,
+    cache_hit_share=0.999,
+    read_bytes=None,
+    written_bytes=8192,
+    wal_bytes=1_000_000,
+    wal_records=5_000,
+    wal_full_pages=12,
+    statements=(
+        StatementFinding(
+            query="UPDATE agents SET …", calls=100, seconds=0.2, rows=100, wal_bytes=9000
+        ),
+    ),
+    tables=(
+        TableFinding(
+            name="agents",
+            inserted=0,
+            updated=100,
+            deleted=0,
+            hot_share=0.0,
+            dead=100,
+            table_growth=16_384,
+            index_growth=8192,
+        ),
+    ),
+    waits=(WaitFinding(event="Lock:tuple", share=0.4), WaitFinding(event="CPU", share=0.6)),
+    moments=(DatabaseMoment(at=0.5, active=3, blocked=1, wait="Lock:tuple"),),
+    active_mean=3.0,
+    active_peak=3,
+    blocked_peak=1,
+    cost=0.004,
+    cost_share=0.0016,
+    missing=("pg_stat_io: this is Postgres 15, which has none",),
+)
+PROOF = ProofRecord(
+    state=StateFinding(fingerprint="fedcba987654", rows={"agents": 5000}, origin="seeded"),
+    preflight=(CheckFinding(name="limiter", passed=True, detail="150 calls, no 429"),),
+    effects=(
+        EffectsFinding(
+            name="renewal jobs",
+            acknowledged=100,
+            present=99,
+            lost=1,
+            ambiguous=0,
+            duplicated=0,
+            examples=("job-1 (iteration 7, acknowledged 0.2 s into the load)",),
+            waited=10.0,
+        ),
+    ),
+    backlogs=(
+        BacklogFinding(
+            name="audit rows",
+            wanted=100,
+            done=100,
+            peak=12,
+            caught_up=0.3,
+            broken=None,
+            moments=(BacklogMoment(at=1.0, wanted=50, done=38),),
+        ),
+    ),
+    database=DATABASE,
+    processes=(
+        ProcessFinding(
+            name="server",
+            cpu_seconds=2.0,
+            cores=1.0,
+            memory_peak=100_000_000,
+            descriptors_peak=None,
+            switches=1000,
+            forced_switches=10,
+            died_at=None,
+            death=None,
+            moments=(ProcessMoment(at=1.0, cores=1.0, memory=99_000_000),),
+            missing=("descriptors",),
+        ),
+    ),
+    limit="the server: 1.9 of 2 cores",
+)
 RECORD = RunRecord(
     nodeid="tests/scale/test_it.py::test_storm",
     scenario="storm",
@@ -109,6 +207,7 @@ RECORD = RunRecord(
             metric="error rate", step="new-nonce", condition="< 1 %", actual="2 %", passed=False
         ),
     ),
+    proof=PROOF,
     errors=(
         ErrorRecord(
             step="new-nonce",
@@ -160,12 +259,29 @@ generators = st.builds(
     wait_share=st.one_of(st.none(), st.floats(0, 1)),
     cpu_share=st.floats(0, 64),
 )
+numbers = st.floats(0, 1e9)
+checks = st.builds(CheckFinding, name=words, passed=st.booleans(), detail=words)
+databases = st.builds(
+    replace,
+    st.just(DATABASE),
+    cache_hit_share=st.one_of(st.none(), st.floats(0, 1)),
+    waits=st.lists(st.builds(WaitFinding, event=words, share=st.floats(0, 1))).map(tuple),
+    cost=numbers,
+)
+proofs = st.builds(
+    replace,
+    st.just(PROOF),
+    preflight=st.lists(checks, max_size=2).map(tuple),
+    database=st.one_of(st.none(), databases),
+    limit=st.one_of(st.none(), words),
+)
 records = st.builds(
     replace,
     st.just(RECORD),
     steps=st.lists(steps, max_size=2).map(tuple),
     iterations=steps,
     percentile_error=st.one_of(st.none(), st.floats(0, 1)),
+    proof=proofs,
     lateness=latencies,
     generator=st.one_of(st.none(), generators),
     validity_reasons=st.lists(words, max_size=2).map(tuple),
@@ -206,18 +322,26 @@ class TestTheDocument:
         for name in SCHEMA["properties"]:
             assert f"`{name}`" in text, name
 
+    def test_the_schema_knows_every_finding(self) -> None:
+        for name in findings.__all__:
+            kind = getattr(findings, name)
+            if name.endswith(("Finding", "Moment", "ProofRecord")):
+                words = re.sub("(?<!^)(?=[A-Z])", "_", re.sub("Finding|Record", "", name)).lower()
+                assert list(SCHEMA["$defs"][words]["properties"]) == [f.name for f in fields(kind)]
+
     def test_a_newer_one_is_refused(self) -> None:
-        with pytest.raises(ReportError, match="schema version 3 cannot be read here"):
-            RunRecord.from_dict({**RECORD.to_dict(), "schema_version": 3})
+        with pytest.raises(ReportError, match="schema version 4 cannot be read here"):
+            RunRecord.from_dict({**RECORD.to_dict(), "schema_version": 4})
 
     def test_an_older_one_is_read_with_what_it_has(self) -> None:
         old = RECORD.to_dict()
-        for name in ("validity", "validity_reasons", "generator", "percentile_error"):
+        for name in ("validity", "validity_reasons", "generator", "percentile_error", "proof"):
             del old[name]
         for step in (old["iterations"], *old["steps"]):
             del step["received_bytes"], step["phases"]
         read = RunRecord.from_dict({**old, "schema_version": 1})
-        assert (read.validity, read.generator, read.schema_version) == ("unjudged", None, 2)
+        assert (read.validity, read.generator, read.schema_version) == ("unjudged", None, 3)
+        assert read.proof == ProofRecord()
         assert read.iterations == replace(RECORD.iterations, received_bytes=0, phases={})
         assert read.thresholds == RECORD.thresholds
 

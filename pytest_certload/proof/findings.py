@@ -1,0 +1,350 @@
+"""What was found beside the answers? Frozen records, the same for every report.
+
+Times are seconds, sizes octets, shares go from 0 to 1, unless a name says otherwise. What cannot
+be known is None, and ``missing`` says why.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+__all__ = [
+    "BacklogFinding",
+    "BacklogMoment",
+    "CheckFinding",
+    "DatabaseFinding",
+    "DatabaseMoment",
+    "EffectsFinding",
+    "ProcessFinding",
+    "ProcessMoment",
+    "Proof",
+    "ProofRecord",
+    "StateFinding",
+    "StatementFinding",
+    "TableFinding",
+    "WaitFinding",
+    "read_finding",
+]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateFinding:
+    """The state of the data that a load started from.
+
+    Attributes:
+        fingerprint: Twelve hex digits of the schema, and of how many rows each table has.
+        rows: Rows of each table that has some.
+        origin: Where the state comes from, such as ``template, cloned in 0.41 s``.
+    """
+
+    fingerprint: str
+    rows: Mapping[str, int]
+    origin: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckFinding:
+    """One check before the load.
+
+    Attributes:
+        name: What was checked, such as ``limiter``.
+        passed: Whether it held.
+        detail: What was found; of one that did not hold, what to do.
+    """
+
+    name: str
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EffectsFinding:
+    """What acknowledged operations left behind.
+
+    Attributes:
+        name: What they are, such as ``renewal jobs``.
+        acknowledged: How many the server acknowledged; each key counts once.
+        present: How many of these the database has.
+        lost: How many of these it does not have.
+        ambiguous: What the database has and nobody acknowledged: operations whose answer got lost.
+        duplicated: Keys that the database has more than once.
+        examples: Some that are lost, duplicated or ambiguous, a line each.
+        waited: Until the database had everything, or until the limit.
+    """
+
+    name: str
+    acknowledged: int
+    present: int
+    lost: int
+    ambiguous: int
+    duplicated: int
+    examples: tuple[str, ...]
+    waited: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class BacklogMoment:
+    """One reading of a backlog: when, counted from the begin of the load; wanted and done so far."""
+
+    at: float
+    wanted: int
+    done: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BacklogFinding:
+    """Work that the server does after it has answered.
+
+    Attributes:
+        name: What it is, such as ``audit rows``.
+        wanted: How much there must be in the end.
+        done: How much there was.
+        peak: The most that was still to be done at a reading.
+        caught_up: From the end of the load until all was done; None: not within the limit.
+        broken: What is wrong with what was done; None when nothing is, or nothing was looked at.
+        moments: The readings.
+    """
+
+    name: str
+    wanted: int
+    done: int
+    peak: int
+    caught_up: float | None
+    broken: str | None
+    moments: tuple[BacklogMoment, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatementFinding:
+    """One statement's share of the load, from pg_stat_statements.
+
+    Attributes:
+        query: Its text with ``$1`` for constants, shortened.
+        calls: How often it was run.
+        seconds: In all.
+        rows: Rows that it returned or changed.
+        wal_bytes: Write-ahead log that it made.
+    """
+
+    query: str
+    calls: int
+    seconds: float
+    rows: int
+    wal_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableFinding:
+    """What became of one table.
+
+    Attributes:
+        name: With its schema, unless that is ``public``.
+        inserted, updated, deleted: Rows.
+        hot_share: Share of the updates that needed no index entry (heap-only tuples); None without.
+        dead: Dead rows in the end.
+        table_growth, index_growth: Octets.
+    """
+
+    name: str
+    inserted: int
+    updated: int
+    deleted: int
+    hot_share: float | None
+    dead: int
+    table_growth: int
+    index_growth: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaitFinding:
+    """What connections waited for.
+
+    Attributes:
+        event: Such as ``Lock:tuple`` or ``LWLock:WALWrite``; ``CPU``: they waited for nothing.
+        share: Of the active connections that were seen.
+    """
+
+    event: str
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseMoment:
+    """One look at the connections.
+
+    Attributes:
+        at: When, counted from the begin of the load.
+        active: Connections at work.
+        blocked: Of these, those that waited for a lock.
+        wait: What most of the active ones waited for; None when none was active.
+    """
+
+    at: float
+    active: int
+    blocked: int
+    wait: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseFinding:
+    """What Postgres says of the load.
+
+    Attributes:
+        seconds: Between the readings before and after.
+        settings: Twelve hex digits of all settings that are not the default.
+        commits, rollbacks, deadlocks: Transactions.
+        cache_hit_share: Share of the pages that were in its cache.
+        read_bytes, written_bytes: By connections, from and to files (pg_stat_io, version 16).
+        wal_bytes, wal_records, wal_full_pages: Write-ahead log.
+        statements: Those that took most time, the longest first.
+        tables: Those that changed, the most changed first.
+        waits: What was waited for, the most frequent first.
+        moments: Two looks at the connections a second.
+        active_mean, active_peak, blocked_peak: Of these.
+        cost: Time that Postgres worked for these readings.
+        cost_share: The same, as a share of ``seconds``.
+        missing: What could not be read, and why.
+    """
+
+    seconds: float
+    settings: str | None
+    commits: int | None
+    rollbacks: int | None
+    deadlocks: int | None
+    cache_hit_share: float | None
+    read_bytes: int | None
+    written_bytes: int | None
+    wal_bytes: int | None
+    wal_records: int | None
+    wal_full_pages: int | None
+    statements: tuple[StatementFinding, ...]
+    tables: tuple[TableFinding, ...]
+    waits: tuple[WaitFinding, ...]
+    moments: tuple[DatabaseMoment, ...]
+    active_mean: float | None
+    active_peak: int | None
+    blocked_peak: int | None
+    cost: float
+    cost_share: float
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessMoment:
+    """One reading: when, counted from the begin of the load; cores in use since the last; memory."""
+
+    at: float
+    cores: float
+    memory: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessFinding:
+    """What a part of the stack, or the generator, took of the machine.
+
+    Attributes:
+        name: ``server``, ``postgres`` or ``generator``.
+        cpu_seconds: CPU time of all its processes.
+        cores: The same a second: 1 is a whole core.
+        memory_peak: Most resident memory that was seen.
+        descriptors_peak: Most open descriptors that were seen.
+        switches, forced_switches: Context switches that it wanted (to wait), and that it did not.
+        died_at: When it ended, counted from the begin of the load; None: it lives.
+        death: How, such as ``killed by SIGKILL``; None: it lives.
+        moments: The readings.
+        missing: What could not be read, and why.
+    """
+
+    name: str
+    cpu_seconds: float | None
+    cores: float | None
+    memory_peak: int | None
+    descriptors_peak: int | None
+    switches: int | None
+    forced_switches: int | None
+    died_at: float | None
+    death: str | None
+    moments: tuple[ProcessMoment, ...]
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProofRecord:
+    """All that was found beside the answers of one load.
+
+    Attributes:
+        state: What it started from; None when nobody could look.
+        preflight: The checks before it, in order.
+        effects: What its operations left behind.
+        backlogs: What the server did after answering.
+        database: What Postgres says; None without a database.
+        processes: What each part took of the machine.
+        limit: Which part was the limit, in words; None when that is not clear.
+    """
+
+    state: StateFinding | None = None
+    preflight: tuple[CheckFinding, ...] = ()
+    effects: tuple[EffectsFinding, ...] = ()
+    backlogs: tuple[BacklogFinding, ...] = ()
+    database: DatabaseFinding | None = None
+    processes: tuple[ProcessFinding, ...] = ()
+    limit: str | None = None
+
+
+@dataclass(kw_only=True)
+class Proof:
+    """What has been found so far; see ``ProofRecord`` for the attributes."""
+
+    state: StateFinding | None = None
+    preflight: list[CheckFinding] = field(default_factory=list)
+    effects: list[EffectsFinding] = field(default_factory=list)
+    backlogs: list[BacklogFinding] = field(default_factory=list)
+    database: DatabaseFinding | None = None
+    processes: list[ProcessFinding] = field(default_factory=list)
+    limit: str | None = None
+
+    def record(self) -> ProofRecord:
+        """The same, frozen."""
+        return ProofRecord(
+            state=self.state,
+            preflight=tuple(self.preflight),
+            effects=tuple(self.effects),
+            backlogs=tuple(self.backlogs),
+            database=self.database,
+            processes=tuple(self.processes),
+            limit=self.limit,
+        )
+
+
+def read_finding(kind: type[T], document: object) -> T:
+    """A record from the plain data that ``dataclasses.asdict`` and JSON make of it.
+
+    Raises:
+        TypeError: It is not such data.
+        KeyError: A field is missing.
+    """
+    value: T = _read(kind, document)
+    return value
+
+
+def _read(kind: Any, value: Any) -> Any:
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        if value is None:
+            return None
+        (kind,) = (part for part in inner if part is not type(None))
+        return _read(kind, value)
+    if origin is tuple:
+        return tuple(_read(inner[0], part) for part in value)
+    if is_dataclass(kind) and isinstance(kind, type):
+        if not isinstance(value, Mapping):
+            raise TypeError(f"{value!r} is no {kind.__name__}")
+        hints = get_type_hints(kind)
+        known = {f.name: _read(hints[f.name], value[f.name]) for f in fields(kind)}
+        return kind(**known)
+    return value
