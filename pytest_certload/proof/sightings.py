@@ -211,9 +211,11 @@ def look_up(
         row = np.minimum(first + turn, len(readings.before) - 1)
         shown = readings.times[row, column]
         seen |= (first + turn < last) & (shown >= earliest) & (shown != old)
-    # An earlier operation's time must not be taken for this one's.
-    apart = (asked.settled <= asked.asked - tolerance * 1000) | (
-        (previous >= 0) & (readings.before[previous] >= asked.settled)
+    # What showed nothing new is lost; a time that is new must not be an earlier operation's.
+    apart = (
+        ~seen
+        | (asked.settled <= asked.asked - tolerance * 1000)
+        | ((previous >= 0) & (readings.before[previous] >= asked.settled))
     )
     can_tell = (asked.entry >= 0) & (first < last) & apart
     return seen & can_tell, can_tell
