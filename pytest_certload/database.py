@@ -34,6 +34,7 @@ T = TypeVar("T")
 MINIMUM_VERSION = 15
 CONNECT_SECONDS = 10.0
 START_SECONDS = 5.0
+_PROTOCOL_VIOLATION = "08P01"
 SETTINGS = (
     "shared_buffers",
     "effective_cache_size",
@@ -177,6 +178,9 @@ class Database:
         except (asyncpg.InterfaceError, OSError) as error:
             if self._connection.is_closed():
                 raise self._lost(error) from error
+            if isinstance(error, asyncpg.InterfaceError):
+                # What asyncpg does not even send, such as too few arguments: Postgres would say so.
+                raise StatementError(_PROTOCOL_VIOLATION, str(error), None) from error
             raise
 
     def _lost(self, error: Exception) -> StackError:

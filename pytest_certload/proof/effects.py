@@ -21,11 +21,13 @@ from .ledger import Ledger, Log
 if TYPE_CHECKING:
     from pytest_certload.database import SessionDatabase
 
-__all__ = ["Comparison", "Pauses", "compare", "prove", "query_refused"]
+__all__ = ["Comparison", "Pauses", "compare", "prove", "refuse_query"]
 
 #: Of each kind.
 MOST_EXAMPLES = 5
 _FIRST_PAUSE = 0.05
+#: Classes of SQLSTATE: number, data and syntax of a query's arguments.
+_QUERYS_FAULT = ("08P", "22", "42")
 #: Whatever type a key has in the database, the text of it is what the ledger knows.
 _KEYS = "SELECT coalesce(key::text, 'NULL') FROM (\n{sql}\n) AS effects (key)"
 
@@ -147,18 +149,22 @@ class Pauses:
         return True
 
 
-def query_refused(what: str, error: StatementError, wanted: str) -> ConfigurationError:
-    """What to say of a query that Postgres does not take.
+def refuse_query(error: StatementError, what: str, wanted: str) -> None:
+    """Say what must change when Postgres refused a statement because of the query in it.
 
     Args:
-        what: The argument.
         error: What Postgres said.
-        wanted: What the query must return.
+        what: The argument that the query came in.
+        wanted: What it must return.
+
+    Raises:
+        ConfigurationError: The query, or one of its arguments, is the reason.
     """
-    return ConfigurationError(
-        f"{what}: Postgres refuses the query: {error.reason} (SQLSTATE {error.sqlstate}); "
-        f"it must return {wanted}"
-    )
+    if error.sqlstate.startswith(_QUERYS_FAULT):
+        raise ConfigurationError(
+            f"{what}: Postgres refuses the query: {error.reason} (SQLSTATE {error.sqlstate}); "
+            f"it must return {wanted}"
+        ) from error
 
 
 async def _read(database: SessionDatabase, query: str, args: Sequence[object]) -> PackedKeys:
@@ -172,8 +178,7 @@ async def _read(database: SessionDatabase, query: str, args: Sequence[object]) -
         async with database.connect() as connection:
             await connection.stream(take, query, *args)
     except StatementError as error:
-        if error.sqlstate.startswith("42"):
-            raise query_refused("effects(sql)", error, "one key a row") from error
+        refuse_query(error, "effects(sql)", "one key a row")
         raise
     return keys
 

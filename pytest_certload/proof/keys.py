@@ -1,4 +1,7 @@
-"""How are very many keys kept and compared? Packed one after the other, and by digest."""
+"""How are very many keys kept and compared? Packed one after the other, and by digest.
+
+PYTEST_DONT_REWRITE: keys are added from the hot path.
+"""
 
 from __future__ import annotations
 

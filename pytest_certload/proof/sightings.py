@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pytest_certload.errors import ConfigurationError, StackError, StatementError
 from pytest_certload.units import Duration, format_duration, parse_duration
 
-from .effects import MOST_EXAMPLES, Pauses, query_refused
+from .effects import MOST_EXAMPLES, Pauses, refuse_query
 from .findings import EffectsFinding, Proof
 from .ledger import Ledger, instant
 
@@ -307,9 +307,8 @@ class Sightings:
         try:
             yield
         except StatementError as error:
-            if error.sqlstate.startswith("42") and not self._readings:
-                wanted = "two columns, the key and a timestamp"
-                raise query_refused("Sightings(sql)", error, wanted) from error
+            if not self._readings:
+                refuse_query(error, "Sightings(sql)", "two columns, the key and a timestamp")
             self._missing.append((time.monotonic_ns(), str(error)))
         except StackError as error:
             self._missing.append((time.monotonic_ns(), str(error)))

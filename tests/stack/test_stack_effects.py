@@ -115,12 +115,22 @@ class TestProve:
         found = await prove(ledger_of(1), database, "SELECT id FROM jobs")
         assert found.examples == ("unacknowledged: NULL",)
 
-    @pytest.mark.parametrize("sql", ["SELECT nonsense", "SELEC 1", "SELECT id FROM nowhere"])
+    @pytest.mark.parametrize(
+        ("sql", "args"),
+        [
+            ("SELECT nonsense", ()),
+            ("SELEC 1", ()),
+            ("SELECT id FROM nowhere", ()),
+            ("SELECT id FROM jobs WHERE team = $1", ()),
+            ("SELECT id FROM jobs WHERE team = $1", ("seven",)),
+        ],
+    )
     async def test_a_wrong_query_is_a_clear_error(
-        self, database: SessionDatabase, sql: str
+        self, database: SessionDatabase, sql: str, args: tuple[object, ...]
     ) -> None:
+        await make_jobs(database)
         with pytest.raises(ConfigurationError, match=r"effects\(sql\): .*return one key a row"):
-            await prove(ledger_of(1), database, sql)
+            await prove(ledger_of(1), database, sql, *args)
 
     async def test_a_database_that_is_away_proves_nothing(self, postgres: str) -> None:
         nowhere = SessionDatabase(postgres.replace("/certload?", "/nowhere?"))
@@ -261,7 +271,10 @@ class TestSightings:
         assert any(example.startswith("no reading ") for example in found.examples)
         assert found.readings > 5
 
-    @pytest.mark.parametrize("sql", ["SELECT id FROM agents", "SELECT id, beats FROM agents"])
+    @pytest.mark.parametrize(
+        "sql",
+        ["SELECT id FROM agents", "SELECT id, beats FROM agents", "SELECT id, id FROM agents"],
+    )
     async def test_a_wrong_query_is_a_clear_error_before_the_load(
         self, fleet: Fleet, sql: str
     ) -> None:
