@@ -310,11 +310,11 @@ class Sightings:
             if not self._readings:
                 refuse_query(error, "Sightings(sql)", "two columns, the key and a timestamp")
             self._missing.append((time.monotonic_ns(), str(error)))
-        except StackError as error:
-            self._missing.append((time.monotonic_ns(), str(error)))
         except TimeoutError:
             reason = f"Postgres did not answer within {_PATIENCE:g} s"
             self._missing.append((time.monotonic_ns(), reason))
+        except (StackError, OSError) as error:
+            self._missing.append((time.monotonic_ns(), str(error)))
 
     async def _read(self, database: Database) -> None:
         columns = self._columns
