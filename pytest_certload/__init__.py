@@ -31,6 +31,8 @@ if TYPE_CHECKING:
         SeedError,
         StackError,
     )
+    from .proof.ledger import Ledger
+    from .proof.sightings import Sightings
     from .samples import Outcome, Samples
     from .session import Load
     from .units import Duration, Rate, minutes, ms, seconds, us
@@ -47,6 +49,7 @@ _HOMES = {
     "IntegrityFailed": "errors",
     "InvalidRun": "errors",
     "Iteration": "engine.scenario",
+    "Ledger": "proof.ledger",
     "Load": "session",
     "Measure": "verdict.measure",
     "Outcome": "samples",
@@ -64,6 +67,7 @@ _HOMES = {
     "ScenarioError": "errors",
     "SeedError": "errors",
     "SharedIterations": "engine.executors.shared_iterations",
+    "Sightings": "proof.sightings",
     "StackError": "errors",
     "Stage": "engine.stages",
     "StepResult": "verdict.result",
@@ -83,6 +87,7 @@ __all__ = [
     "IntegrityFailed",
     "InvalidRun",
     "Iteration",
+    "Ledger",
     "Load",
     "Measure",
     "Outcome",
@@ -100,6 +105,7 @@ __all__ = [
     "ScenarioError",
     "SeedError",
     "SharedIterations",
+    "Sightings",
     "StackError",
     "Stage",
     "StepResult",

@@ -16,6 +16,7 @@ from pytest_certload.engine.runner import Progress, WorkerReport
 from pytest_certload.export import write_samples
 from pytest_certload.options import Settings
 from pytest_certload.proof.findings import Proof
+from pytest_certload.proof.ledger import Ledger
 from pytest_certload.report.record import ErrorRecord, GeneratorRecord, RunRecord, ThresholdRecord
 from pytest_certload.report.summary_files import write_summary
 from pytest_certload.stats.summary import summarize_latency
@@ -149,12 +150,14 @@ class Bookkeeper:
         live: Shows where a run stands, once a second: scenario, progress, and p95 of the latest
             iterations in nanoseconds; None when nobody watches.
         announce: Says a line to whoever watches the session.
+        ledgers: Those of each test, by its node id.
     """
 
     settings: Settings
     announce: Callable[[str], None] = lambda text: None
     live: Callable[[str, Progress, int | None], None] | None = None
     runs: list[Run] = field(default_factory=list)
+    ledgers: dict[str, list[Ledger]] = field(default_factory=dict)
     _names: set[str] = field(default_factory=set)
 
     def unique_name(self, wanted: str) -> str:
@@ -237,5 +240,11 @@ class Bookkeeper:
                     f"{errors:,} of {result.summary.count:,} iterations of scenario "
                     f"{run.name} failed and the test does not judge it: "
                     "add `assert result.error_rate < …`"
+                )
+        for ledger in self.ledgers.pop(nodeid, ()):
+            if not ledger.compared:
+                return (
+                    f"ledger {ledger.name} was compared with nothing, so it proves nothing: add "
+                    "`await result.effects(ledger, database, sql)`, or `await result.sightings(…)`"
                 )
         return None

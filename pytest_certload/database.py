@@ -10,14 +10,14 @@ import asyncio
 import contextlib
 import re
 import threading
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 import asyncpg
 
-from pytest_certload.errors import ConfigurationError, StackError
+from pytest_certload.errors import ConfigurationError, StackError, StatementError
 
 __all__ = [
     "MINIMUM_VERSION",
@@ -34,6 +34,7 @@ T = TypeVar("T")
 MINIMUM_VERSION = 15
 CONNECT_SECONDS = 10.0
 START_SECONDS = 5.0
+_PROTOCOL_VIOLATION = "08P01"
 SETTINGS = (
     "shared_buffers",
     "effective_cache_size",
@@ -53,22 +54,6 @@ SETTINGS = (
 
 class DatabaseUnreachable(StackError):
     """No connection at all, or not yet: Postgres may be starting still."""
-
-
-class StatementError(StackError):
-    """Postgres refused a statement.
-
-    Attributes:
-        sqlstate: The five characters of its error class.
-        reason: Its message, with the detail if it gave one.
-        position: Where in the statement, in characters from 1; None when it does not say.
-    """
-
-    def __init__(self, sqlstate: str, reason: str, position: int | None) -> None:
-        super().__init__(f"Postgres refused a statement: {reason} (SQLSTATE {sqlstate})")
-        self.sqlstate = sqlstate
-        self.reason = reason
-        self.position = position
 
 
 class Database:
@@ -109,6 +94,33 @@ class Database:
         """
         async with self._taking_turns():
             return [dict(row) for row in await self._connection.fetch(sql, *args)]
+
+    async def stream(
+        self,
+        take: Callable[[Sequence[tuple[Any, ...]]], None],
+        sql: str,
+        *args: object,
+        at_once: int = 1_000,
+    ) -> None:
+        """Hand the rows of a query on in batches: one snapshot, and never all of it in memory.
+
+        Args:
+            take: Called with each batch when it has come, the last one maybe empty.
+            sql: The query; wants no transaction of its own.
+            *args: Its parameters.
+            at_once: Rows in a batch.
+
+        Raises:
+            StatementError: Postgres refused it.
+            StackError: The connection was lost.
+        """
+        async with self.transaction():
+            cursor = await self._connection.cursor(sql, *args)
+            full = True
+            while full:
+                rows = await cursor.fetch(at_once)
+                take(rows)
+                full = len(rows) == at_once
 
     async def fetchval(self, sql: str, *args: object) -> Any:
         """The first column of the first row, None without rows.  Raises as ``fetch``."""
@@ -166,6 +178,9 @@ class Database:
         except (asyncpg.InterfaceError, OSError) as error:
             if self._connection.is_closed():
                 raise self._lost(error) from error
+            if isinstance(error, asyncpg.InterfaceError):
+                # What asyncpg does not even send, such as too few arguments: Postgres would say so.
+                raise StatementError(_PROTOCOL_VIOLATION, str(error), None) from error
             raise
 
     def _lost(self, error: Exception) -> StackError:

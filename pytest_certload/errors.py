@@ -19,6 +19,7 @@ __all__ = [
     "ScenarioError",
     "SeedError",
     "StackError",
+    "StatementError",
 ]
 
 
@@ -32,6 +33,22 @@ class ConfigurationError(CertloadError):
 
 class StackError(CertloadError):
     """Postgres or the server under test could not be started, reached or trusted."""
+
+
+class StatementError(StackError):
+    """Postgres refused a statement.
+
+    Attributes:
+        sqlstate: The five characters of its error class.
+        reason: Its message, with the detail if it gave one.
+        position: Where in the statement, in characters from 1; None when it does not say.
+    """
+
+    def __init__(self, sqlstate: str, reason: str, position: int | None) -> None:
+        super().__init__(f"Postgres refused a statement: {reason} (SQLSTATE {sqlstate})")
+        self.sqlstate = sqlstate
+        self.reason = reason
+        self.position = position
 
 
 class SeedError(StackError):

@@ -34,6 +34,7 @@ from pytest_certload.errors import ConfigurationError, InvalidRun, ScenarioError
 from pytest_certload.limits import check_descriptors, check_memory
 from pytest_certload.options import Settings
 from pytest_certload.proof.findings import Proof
+from pytest_certload.proof.ledger import Ledger
 from pytest_certload.proof.witness import Witness
 from pytest_certload.run_options import CheckedOptions, RunOptions
 from pytest_certload.samples import Outcome
@@ -90,6 +91,23 @@ class Load:
     def watch(self, witness: Witness) -> None:
         """Let a witness look on at the next load of this test."""
         self._watching.append(witness)
+
+    def ledger(self, name: str, *, repeats: bool = False) -> Ledger:
+        """Where iterations note what the server acknowledged; to be compared after the load.
+
+        With ``await result.effects(ledger, …)``, or ``await result.sightings(ledger, …)`` for state that
+        is overwritten. A test that makes a ledger and compares it with nothing fails.
+
+        Args:
+            name: What its keys are, in the plural: ``renewal jobs``.
+            repeats: One key may be acknowledged more than once, as when rows are overwritten.
+
+        Raises:
+            ConfigurationError: The name is none.
+        """
+        ledger = Ledger(name, repeats=repeats)
+        self._bookkeeper.ledgers.setdefault(self._nodeid, []).append(ledger)
+        return ledger
 
     async def constant_arrival_rate(
         self,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from pytest_certload.database import SessionDatabase
 from pytest_certload.engine.scenario import Iteration
 from pytest_certload.errors import ConfigurationError, PreflightError
+from pytest_certload.proof.sightings import Sightings
 
 if TYPE_CHECKING:
     from pytest_certload.stack import Stack
@@ -85,7 +86,7 @@ class Certctl:
     # Agents.
 
     async def now(self) -> datetime:
-        """The database's clock."""
+        """The database's clock, which also stamps nonces."""
         moment: datetime = await self.database.fetchval("SELECT clock_timestamp()")
         return moment
 
@@ -142,6 +143,18 @@ class Certctl:
             )
         )
 
+    def heartbeats_seen(self) -> Sightings:
+        """Reads when the agents were last seen, three times between two heartbeats of each.
+
+        For ``load.watch(…)`` before the load, and ``result.sightings(…)`` after it.
+        """
+        return Sightings(
+            self.database,
+            "SELECT id, last_heartbeat_at FROM agents WHERE id LIKE $1",
+            _AGENTS,
+            every="8s",
+        )
+
     # Certificates.
 
     async def certificates(self, expected: int = CERTIFICATES) -> Sequence[str]:
@@ -166,14 +179,6 @@ class Certctl:
         _check_fleet("certificates", len(rows), expected, "01_bulk_renewal_certs.sql")
         return [row["id"] for row in rows]
 
-    async def renewal_jobs(self) -> Mapping[str, str]:
-        """Every renewal job of the seeded certificates: job id → certificate id."""
-        rows = await self.database.fetch(
-            "SELECT id, certificate_id FROM jobs WHERE type = 'Renewal' AND certificate_id LIKE $1",
-            _CERTIFICATES,
-        )
-        return {row["id"]: row["certificate_id"] for row in rows}
-
     async def certificates_renewing(self) -> int:
         """How many of the seeded certificates are in the state RenewalInProgress."""
         return int(
@@ -189,10 +194,6 @@ class Certctl:
     def acme(self, resource: str) -> str:
         """Path of an ACME resource of the seeded profile, such as ``directory``."""
         return f"/acme/profile/{ACME_PROFILE}/{resource}"
-
-    async def acme_nonces(self) -> int:
-        """How many nonces are in the database."""
-        return int(await self.database.fetchval("SELECT count(*) FROM acme_nonces"))
 
     # Rules.
 

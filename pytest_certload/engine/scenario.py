@@ -37,6 +37,7 @@ __all__ = [
     "Step",
     "UnexpectedStatus",
     "current_iteration",
+    "running_iteration",
 ]
 
 _current_iteration: ContextVar[Iteration | None] = ContextVar(
@@ -61,6 +62,11 @@ def current_iteration() -> Iteration | None:
     if iteration is not None:
         iteration._unanswered = True
     return iteration
+
+
+def running_iteration() -> Iteration | None:
+    """The iteration of the running task, for whoever only wants to know it; None outside of one."""
+    return _current_iteration.get()
 
 
 class UnexpectedStatus(Exception):

@@ -68,23 +68,34 @@ class EffectsFinding:
 
     Attributes:
         name: What they are, such as ``renewal jobs``.
-        acknowledged: How many the server acknowledged; each key counts once.
-        present: How many of these the database has.
-        lost: How many of these it does not have.
+        acknowledged: How many the server acknowledged. Each key counts once; where state is
+            overwritten, each operation.
+        present: How many of these the database has, or showed at a reading.
+        lost: How many of these it does not have, or did not show.
+        unseen: How many of these no reading could tell, as the key's next operation came too soon.
         ambiguous: What the database has and nobody acknowledged: operations whose answer got lost.
+        strangers: How many of the ambiguous nobody asked for either; None when that is not known.
         duplicated: Keys that the database has more than once.
-        examples: Some that are lost, duplicated or ambiguous, a line each.
+        repeated: Keys that were acknowledged more than once; None where they may be.
+        examples: Some that are lost, duplicated, repeated, unseen or ambiguous, a line each.
         waited: Until the database had everything, or until the limit.
+        readings: How often the database was asked.
+        cost: How long that took in all.
     """
 
     name: str
     acknowledged: int
     present: int
     lost: int
+    unseen: int
     ambiguous: int
+    strangers: int | None
     duplicated: int
+    repeated: int | None
     examples: tuple[str, ...]
     waited: float
+    readings: int
+    cost: float
 
 
 @dataclass(frozen=True, kw_only=True)

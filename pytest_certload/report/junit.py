@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
+from pytest_certload.proof.findings import EffectsFinding
 from pytest_certload.stats.summary import LatencySummary, StepSummary
 
 from .record import GeneratorRecord, RunRecord
 
 __all__ = ["junit_properties"]
 
+_COUNTS = ("acknowledged", "lost", "unseen", "ambiguous", "strangers", "duplicated", "repeated")
 _FIGURES = ("p50", "p90", "p95", "p99", "max", "mean")
 
 
@@ -36,6 +39,8 @@ def junit_properties(record: RunRecord) -> list[tuple[str, str]]:
     ]
     for step in record.steps:
         properties += _step(f"{prefix}.{step.name}", step)
+    for found in record.proof.effects:
+        properties += _effects(f"{prefix}.effects.{_word(found.name)}", found)
     properties += [(f"{prefix}.stack.{key}", value) for key, value in record.stack.items()]
     return properties
 
@@ -67,6 +72,18 @@ def _latency(prefix: str, latency: LatencySummary) -> Iterator[tuple[str, str]]:
         value = getattr(latency, figure)
         if value is not None:
             yield f"{prefix}.{figure}", _decimal(value / 1e9)
+
+
+def _effects(prefix: str, found: EffectsFinding) -> Iterator[tuple[str, str]]:
+    for name in _COUNTS:
+        count = getattr(found, name)
+        if count is not None:
+            yield f"{prefix}.{name}", str(count)
+
+
+def _word(name: str) -> str:
+    """``renewal jobs`` → ``renewal-jobs``."""
+    return re.sub(r"\W+", "-", name).strip("-")
 
 
 def _decimal(value: float) -> str:

@@ -116,8 +116,8 @@ def failure_text(record: RunRecord, *, files: Sequence[Path] = ()) -> str:
 
 
 def run_text(record: RunRecord) -> list[str]:
-    """What the table has no room for: worst steps, statuses, errors, and what ran under test."""
-    return [*_worst(record), *_errors(record), *_stack(record)]
+    """What the table has no room for: worst steps, errors, effects, and what ran under test."""
+    return [*_worst(record), *_errors(record), *_effects(record), *_stack(record)]
 
 
 def _offer(record: RunRecord) -> Iterator[str]:
@@ -235,6 +235,25 @@ def _errors(record: RunRecord) -> Iterator[str]:
     if rest:
         count = sum(error.count for error in rest)
         yield f"{len(rest)} more kinds of error, {count:,} in all: see the report"
+
+
+def _effects(record: RunRecord) -> Iterator[str]:
+    for found in record.proof.effects:
+        counts = {
+            "lost": found.lost,
+            "unseen": found.unseen,
+            "acknowledged more than once": found.repeated,
+            "duplicated": found.duplicated,
+            "never acknowledged": found.ambiguous,
+            "never asked for": found.strangers,
+        }
+        rest = "".join(f", {count:,} {what}" for what, count in counts.items() if count)
+        yield (
+            f"effects: {found.present:,} of {found.acknowledged:,} acknowledged {found.name} are in "
+            f"the database{rest}; asked {found.readings:,} times in "
+            f"{format_duration(found.cost * 1e9)}, waited {format_duration(found.waited * 1e9)}"
+        )
+        yield from (f"  {example}" for example in found.examples)
 
 
 def _stack(record: RunRecord) -> Iterator[str]:

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from pytest_certload.engine.runner import WorkerReport, merge
-from pytest_certload.proof.findings import Proof
+from pytest_certload.errors import ConfigurationError, IntegrityFailed
+from pytest_certload.proof.effects import prove
+from pytest_certload.proof.findings import EffectsFinding, Proof
+from pytest_certload.proof.ledger import Ledger
 from pytest_certload.samples import Samples
 from pytest_certload.stats.distribution import Distribution
 from pytest_certload.stats.summary import StepSummary, summarize
-from pytest_certload.units import Duration
+from pytest_certload.units import Duration, parse_duration
 
+from .effects import Verdict, judge_rows, judge_sightings
 from .measure import Judgement, Kind, Measure
+
+if TYPE_CHECKING:
+    from pytest_certload.database import SessionDatabase
+    from pytest_certload.proof.sightings import Sightings
 
 __all__ = ["CombinedResult", "Latency", "RunResult", "StepResult"]
 
@@ -316,8 +325,6 @@ class RunResult(StepResult):
         Raises:
             IntegrityFailed: They differ.
         """
-        from pytest_certload.errors import IntegrityFailed
-
         __tracebackhide__ = True
         judgement = Judgement(
             metric=what,
@@ -329,6 +336,96 @@ class RunResult(StepResult):
         self.judgements.append(judgement)
         if not judgement.passed:
             raise IntegrityFailed(f"{what}: {judgement.actual}, expected {_plain(expected)}")
+
+    async def effects(
+        self,
+        ledger: Ledger,
+        database: SessionDatabase,
+        sql: str,
+        *args: object,
+        keys_per_iteration: int = 1,
+        limit: object = "10s",
+    ) -> EffectsFinding:
+        """Hold that what was acknowledged is in the database, once, and nothing else.
+
+        What nobody acknowledged may be there as far as failed iterations explain it, whose answers got
+        lost; none that the ledger was not even asked for, if it knows.
+
+        Args:
+            ledger: What was acknowledged: ``load.ledger("orders")``.
+            database: Where it must be: ``certload_database``, ``certctl.database``.
+            sql: Query for one key a row; neither more nor less than what this load should have left.
+            *args: Its parameters.
+            keys_per_iteration: The most keys that one failed iteration may have left behind.
+            limit: As long as something is missing the query is asked again, at most so long.
+
+        Returns:
+            What was found; the reports show it.
+
+        Raises:
+            IntegrityFailed: Something is lost, there twice, or there for no reason; the message
+                names examples of all that is wrong.
+            ConfigurationError: An argument that cannot be used.
+            StackError: The database cannot be asked.
+        """
+        __tracebackhide__ = True
+        if isinstance(keys_per_iteration, bool) or not isinstance(keys_per_iteration, int):
+            raise ConfigurationError(f"keys_per_iteration: {keys_per_iteration!r} is no number")
+        patience = parse_duration(limit, name="limit")
+        found = await prove(
+            ledger, database, sql, *args, limit=patience, began=self.report.window_begin
+        )
+        self._hold(
+            found,
+            judge_rows(found, failed=self._failed(), keys_per_iteration=keys_per_iteration),
+        )
+        return found
+
+    async def sightings(
+        self,
+        ledger: Ledger,
+        sightings: Sightings,
+        *,
+        allow_unseen: float = 0,
+        limit: object = "10s",
+    ) -> EffectsFinding:
+        """Hold that each acknowledged operation on state that is overwritten was seen in the database.
+
+        Args:
+            ledger: What was asked for, and acknowledged.
+            sightings: Watched the load: ``load.watch(sightings)``.
+            allow_unseen: Share of the operations, 0 to 1, that no reading need be able to tell as the
+                key's next one came too soon.
+            limit: As long as the last operation on some key was not seen, the state is read again;
+                at most so long.
+
+        Returns:
+            What was found; the reports show it.
+
+        Raises:
+            IntegrityFailed: An operation never showed, or of too many no reading could tell.
+            ConfigurationError: An argument that cannot be used.
+        """
+        __tracebackhide__ = True
+        if isinstance(allow_unseen, bool) or not 0 <= allow_unseen < 1:
+            raise ConfigurationError(
+                f"allow_unseen: {allow_unseen!r} is no share from 0 to below 1"
+            )
+        patience = parse_duration(limit, name="limit")
+        found = await sightings.prove(ledger, limit=patience, began=self.report.window_begin)
+        self._hold(found, judge_sightings(found, allow_unseen=allow_unseen))
+        return found
+
+    def _failed(self) -> int:
+        """The most operations whose answer got lost, warm-up included."""
+        return sum(error.count for error in self.report.errors) + self.report.unfinished
+
+    def _hold(self, found: EffectsFinding, verdict: Verdict) -> None:
+        __tracebackhide__ = True
+        self.proof.effects.append(found)
+        self.judgements.extend(verdict.judgements)
+        if verdict.breaches:
+            raise IntegrityFailed(str(verdict))
 
 
 class CombinedResult(RunResult):

@@ -63,16 +63,16 @@ def test_without_a_fault_the_scenario_passes(name: str, transport: str, tmp_path
     [
         ("agent_storm", "forbid-writes", "expected status 200, got 403"),
         ("agent_storm", "error-500", "500"),
-        ("agent_storm", "heartbeat-drop", "agents seen in the database since the start: 0"),
+        ("agent_storm", "heartbeat-drop", "acknowledged heartbeats never showed in the database"),
         ("bulk_renewal", "forbid-writes", "expected status 200, got 403"),
         ("bulk_renewal", "error-500", "500"),
         ("bulk_renewal", "bulk-zero", "every certificate that was asked for is enqueued"),
         ("bulk_renewal", "bulk-partial", "every certificate that was asked for is enqueued"),
-        ("bulk_renewal", "bulk-lost", "acknowledged jobs missing in the database: "),
+        ("bulk_renewal", "bulk-lost", "acknowledged renewal jobs are not in the database"),
         ("acme_burst", "html-directory", "the directory is JSON, not HTML"),
         ("acme_burst", "unknown-profile-500", "expected status 200, got 500"),
         ("acme_burst", "no-nonce-header", "a nonce: Replay-Nonce is there"),
-        ("acme_burst", "nonce-unstored", "acknowledged nonces missing in the database: "),
+        ("acme_burst", "nonce-unstored", "acknowledged nonces are not in the database"),
     ],
 )
 def test_a_fault_fails_the_scenario(name: str, fault: str, message: str, tmp_path: Path) -> None:
