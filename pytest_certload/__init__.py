@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         ScaleFailure,
         ScenarioError,
         SeedError,
+        StackDied,
         StackError,
     )
     from .samples import Outcome, Samples
@@ -64,6 +65,7 @@ _HOMES = {
     "ScenarioError": "errors",
     "SeedError": "errors",
     "SharedIterations": "engine.executors.shared_iterations",
+    "StackDied": "errors",
     "StackError": "errors",
     "Stage": "engine.stages",
     "StepResult": "verdict.result",
@@ -100,6 +102,7 @@ __all__ = [
     "ScenarioError",
     "SeedError",
     "SharedIterations",
+    "StackDied",
     "StackError",
     "Stage",
     "StepResult",

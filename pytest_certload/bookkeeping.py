@@ -149,11 +149,13 @@ class Bookkeeper:
         live: Shows where a run stands, once a second: scenario, progress, and p95 of the latest
             iterations in nanoseconds; None when nobody watches.
         announce: Says a line to whoever watches the session.
+        dead_stack: How the session's stack died, and in which test; None: it lives.
     """
 
     settings: Settings
     announce: Callable[[str], None] = lambda text: None
     live: Callable[[str, Progress, int | None], None] | None = None
+    dead_stack: str | None = None
     runs: list[Run] = field(default_factory=list)
     _names: set[str] = field(default_factory=set)
 

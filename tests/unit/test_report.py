@@ -167,6 +167,7 @@ PROOF = ProofRecord(
             forced_switches=10,
             died_at=None,
             death=None,
+            events=("crash recovery",),
             moments=(ProcessMoment(at=1.0, cores=1.0, memory=99_000_000),),
             missing=("descriptors",),
         ),
