@@ -18,7 +18,7 @@ from pytest_certload.stack.process_meter import OwnMeter
 
 from .findings import ProcessFinding, ProcessMoment, Proof
 
-__all__ = ["PartDeath", "ProcessWitness", "crash_recoveries", "limit_of"]
+__all__ = ["PartDeath", "ProcessWitness", "Track", "crash_recoveries", "limit_of"]
 
 N = TypeVar("N", int, float)
 
@@ -56,8 +56,16 @@ class PartDeath:
         return f"{_called(self.name)} {when} ({self.how})"
 
 
-class _Track:
-    """What one meter has told. Moments count from the begin of the load, in seconds."""
+class Track:
+    """What one meter has told.
+
+    Args:
+        meter: The meter.
+
+    Attributes:
+        died_at, how, events, moments: As in ``ProcessFinding``.
+        alive_at: When it was last seen alive.
+    """
 
     def __init__(self, meter: Meter) -> None:
         self.meter = meter
@@ -73,11 +81,13 @@ class _Track:
         self._descriptors: list[int] = []
 
     def read(self, at: float) -> None:
+        """Have the meter look, so many seconds after the begin of the load."""
         reading = self.meter.read()
         if reading is not None:
             self.note(at, reading)
 
     def note(self, at: float, reading: Reading) -> None:
+        """Add a reading."""
         if self._first is None:
             self._first = at, reading
         self._last = at, reading
@@ -95,6 +105,7 @@ class _Track:
             self._spoken = at, reading.cpu
 
     def finding(self) -> ProcessFinding:
+        """All of them together."""
         first_at, first = self._first or (0.0, Reading())
         last_at, last = self._last or (0.0, Reading())
         cpu = _difference(first.cpu, last.cpu)
@@ -144,7 +155,7 @@ class ProcessWitness:
         self._stack = stack
         self._say = say
         self._stop = threading.Event()
-        self._tracks: list[_Track] = []
+        self._tracks: list[Track] = []
         self._error: BaseException | None = None
         self.deaths: list[PartDeath] = []
 
@@ -190,7 +201,7 @@ class ProcessWitness:
     def _look_on(self) -> None:
         meters = [*open_meters(self._stack), OwnMeter("generator")]
         try:
-            self._tracks = [_Track(meter) for meter in meters]
+            self._tracks = [Track(meter) for meter in meters]
             self._began, self._began_wall = time.monotonic(), time.time()
             self._look_for_deaths(0.0)
             self._round(0.0)
