@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         ScaleFailure,
         ScenarioError,
         SeedError,
+        StackDied,
         StackError,
     )
     from .proof.ledger import Ledger
@@ -68,6 +69,7 @@ _HOMES = {
     "SeedError": "errors",
     "SharedIterations": "engine.executors.shared_iterations",
     "Sightings": "proof.sightings",
+    "StackDied": "errors",
     "StackError": "errors",
     "Stage": "engine.stages",
     "StepResult": "verdict.result",
@@ -106,6 +108,7 @@ __all__ = [
     "SeedError",
     "SharedIterations",
     "Sightings",
+    "StackDied",
     "StackError",
     "Stage",
     "StepResult",

@@ -151,11 +151,13 @@ class Bookkeeper:
             iterations in nanoseconds; None when nobody watches.
         announce: Says a line to whoever watches the session.
         ledgers: Those of each test, by its node id.
+        dead_stack: How the session's stack died, and in which test; None: it lives.
     """
 
     settings: Settings
     announce: Callable[[str], None] = lambda text: None
     live: Callable[[str, Progress, int | None], None] | None = None
+    dead_stack: str | None = None
     runs: list[Run] = field(default_factory=list)
     ledgers: dict[str, list[Ledger]] = field(default_factory=dict)
     _names: set[str] = field(default_factory=set)

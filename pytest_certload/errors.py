@@ -18,6 +18,7 @@ __all__ = [
     "ScaleFailure",
     "ScenarioError",
     "SeedError",
+    "StackDied",
     "StackError",
     "StatementError",
 ]
@@ -69,6 +70,10 @@ class ScaleFailure(AssertionError):
 
 class InvalidRun(ScaleFailure):
     """The offered load was not really offered, so neither pass nor server fault is proven."""
+
+
+class StackDied(ScaleFailure):
+    """The server or Postgres ended while it was under load."""
 
 
 class IntegrityFailed(ScaleFailure):

@@ -88,6 +88,15 @@ class Face:
                 pytrace=False,
             )
 
+    def refuse_dead_stack(self, item: pytest.Item) -> None:
+        """Nothing can be proven on a stack of which a part has died in an earlier test."""
+        how = None if self._bookkeeper is None else self._bookkeeper.dead_stack
+        if how is not None and "certload_stack" in getattr(item, "fixturenames", ()):
+            pytest.fail(
+                f"the stack of this session is dead since an earlier test: {how}; run this one again",
+                pytrace=False,
+            )
+
     def choose(self, items: list[pytest.Item]) -> None:
         """Leave out the load tests that ``-m`` does not select, and check those that it does.
 

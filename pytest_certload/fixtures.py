@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,6 +28,7 @@ def load(request: pytest.FixtureRequest) -> Load:
     It starts no stack by itself: the server is the stack's when the test asks for one
     (``certctl``, ``certload_stack``), else ``base_url`` of the call, the marker or the option.
     """
+    from pytest_certload.proof.processes import ProcessWitness
     from pytest_certload.session import Load
     from pytest_certload.stack import Endpoint
     from pytest_certload.stack.hosts import check_base_url, check_host
@@ -37,13 +39,15 @@ def load(request: pytest.FixtureRequest) -> Load:
     settings = face.settings
     mark = gate.read_mark(request.node)
     endpoint: Endpoint | None = None
+    stack: Stack | None = None
     description: dict[str, str] = {}
     if mark.base_url is not None:
         check_host(mark.base_url, settings.allow_host, name="scale(base_url=…)")
         base_url = check_base_url(mark.base_url, name="scale(base_url=…)")
         endpoint = Endpoint(base_url=base_url, ca_path=settings.ca, token=settings.token)
     elif "certload_stack" in request.fixturenames:
-        stack: Stack = request.getfixturevalue("certload_stack")
+        stack = request.getfixturevalue("certload_stack")
+        assert stack is not None
         endpoint = stack.endpoint
         description = stack.describe()
     return Load(
@@ -52,6 +56,8 @@ def load(request: pytest.FixtureRequest) -> Load:
         name=mark.name or _scenario_name(request.node.name),
         endpoint=endpoint,
         stack=description,
+        processes=partial(ProcessWitness, stack, say=face.announce),
+        revive=None if stack is None else stack.revive,
     )
 
 

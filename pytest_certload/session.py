@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Unpack, overload
 
+from pytest_certload.aftermath import Aftermath, Question
 from pytest_certload.bookkeeping import Bookkeeper, Run
 from pytest_certload.clients import open_client
 from pytest_certload.clients.http import classify
@@ -35,6 +36,7 @@ from pytest_certload.limits import check_descriptors, check_memory
 from pytest_certload.options import Settings
 from pytest_certload.proof.findings import Proof
 from pytest_certload.proof.ledger import Ledger
+from pytest_certload.proof.processes import PartDeath, ProcessWitness
 from pytest_certload.proof.witness import Witness
 from pytest_certload.run_options import CheckedOptions, RunOptions
 from pytest_certload.samples import Outcome
@@ -64,6 +66,8 @@ class Load:
         endpoint: Endpoint | None,
         stack: Mapping[str, str],
         witnesses: Callable[[], Sequence[Witness]] = tuple,
+        processes: Callable[[], ProcessWitness] = ProcessWitness,
+        revive: Callable[[], None] | None = None,
     ) -> None:
         self._bookkeeper = bookkeeper
         self._nodeid = nodeid
@@ -71,6 +75,8 @@ class Load:
         self._endpoint = endpoint
         self._stack = stack
         self._witnesses = witnesses
+        self._processes = processes
+        self._aftermath = Aftermath(revive, bookkeeper.announce)
         self._watching: list[Witness] = []
 
     @property
@@ -108,6 +114,15 @@ class Load:
         ledger = Ledger(name, repeats=repeats)
         self._bookkeeper.ledgers.setdefault(self._nodeid, []).append(ledger)
         return ledger
+
+    def after_death(self, question: Question) -> None:
+        """Ask what survived, should the server or Postgres die in a load of this test.
+
+        Args:
+            question: Awaited with the ``RunResult`` before ``StackDied`` is raised, once Postgres is
+                up again; adds what it finds to ``result.proof.effects``. It has 5 s.
+        """
+        self._aftermath.questions.append(question)
 
     async def constant_arrival_rate(
         self,
@@ -218,6 +233,7 @@ class Load:
             ConfigurationError: An argument or option that cannot be used, or no running asyncio loop.
             InvalidRun: Not all of the load could be offered, or the generator was the limit.
             ScenarioError: The scenario's own code raised.
+            StackDied: The server or Postgres ended during the load, which ends with it.
             ReportError: The summary cannot be written.
         """
         __tracebackhide__ = True
@@ -270,9 +286,15 @@ class Load:
                 runs.append((run, engine))
             proof = runs[0][0].proof if len(runs) == 1 else Proof()
             witnesses, self._watching = [*self._witnesses(), *self._watching], []
+            processes = self._processes()
+            engines = [engine for _, engine in runs]
             try:
                 async with _looking_on(witnesses, proof):
-                    generator = await _watched([engine for _, engine in runs], clock)
+                    # The innermost: its begin and end are the load's.
+                    async with _looking_on([processes], proof):
+                        generator, before = await _watched(engines, clock, processes)
+                    if processes.deaths:
+                        await self._aftermath.revive(processes.deaths)
             except asyncio.CancelledError:
                 for run, engine in runs:
                     run.state = "interrupted"
@@ -289,12 +311,37 @@ class Load:
             results = {run.name: run.result for run, _ in runs if run.result is not None}
             together.proof = proof
             together.result = CombinedResult(results, together.proof, name=together.name)
-            self._judge([together, *(run for run, _ in runs)], checked.allow_dropped)
-            return together.result
-        self._judge([runs[0][0]], checked.allow_dropped)
-        result = runs[0][0].result
+            judged = [together, *(run for run, _ in runs)]
+        else:
+            judged = [runs[0][0]]
+        result = judged[0].result
         assert result is not None
+        if processes.deaths:
+            after = sum(engine.succeeded for engine in engines) - before
+            await self._mourn(judged, processes.deaths, result, before=before, after=after)
+        self._judge(judged, checked.allow_dropped)
         return result
+
+    async def _mourn(
+        self,
+        runs: Sequence[Run],
+        deaths: Sequence[PartDeath],
+        result: RunResult,
+        *,
+        before: int,
+        after: int,
+    ) -> None:
+        """Write what the runs came to until a part of the stack died, and fail.
+
+        Raises:
+            StackDied: Always.
+        """
+        __tracebackhide__ = True
+        self._bookkeeper.dead_stack = f"{deaths[0]}, in {self._nodeid}"
+        failure = await self._aftermath.failure(deaths, result, before=before, after=after)
+        for run in runs:
+            self._bookkeeper.save(run)
+        raise failure
 
     def _open(
         self,
@@ -444,8 +491,25 @@ async def _looking_on(witnesses: Sequence[Witness], proof: Proof) -> AsyncIterat
             await witness.end(proof)
 
 
-async def _watched(engines: Sequence[ScenarioRun], clock: SystemClock) -> SelfReport:
-    """Run scenarios with a collector that keeps quiet and a watchdog beside them."""
+async def _watched(
+    engines: Sequence[ScenarioRun], clock: SystemClock, processes: ProcessWitness
+) -> tuple[SelfReport, int]:
+    """Run scenarios with a collector that keeps quiet and a watchdog beside them.
+
+    Returns:
+        What the generator saw of itself, and how many iterations had succeeded when a part of the
+        stack died, which ends the load; when none did, in all.
+    """
+    doom = asyncio.ensure_future(processes.doomed())
+    succeeded: list[int] = []
+
+    def end_early(_: object) -> None:
+        if not doom.cancelled():
+            succeeded.append(sum(engine.succeeded for engine in engines))
+            for engine in engines:
+                engine.cut_short()
+
+    doom.add_done_callback(end_early)
     with QuietCollector() as collector:
         watchdog = Watchdog(clock, collector)
         watchdog.start()
@@ -453,7 +517,8 @@ async def _watched(engines: Sequence[ScenarioRun], clock: SystemClock) -> SelfRe
             await execute_together(engines)
         finally:
             own = watchdog.stop()
-    return own
+            doom.cancel()
+    return own, succeeded[0] if succeeded else sum(engine.succeeded for engine in engines)
 
 
 def _judge_run(run: Run) -> None:

@@ -173,7 +173,9 @@ class ScenarioRun:
         self._exceptions = 0
         self._ended = 0
         self._begin_wall = datetime.now(UTC)
-        self._broken = asyncio.Event()
+        self._succeeded = 0
+        self._broken = False
+        self._enough = asyncio.Event()
         self._interrupted = False
 
     # What executors are handed (see ``executors.Drive``): ``iterate``, and
@@ -189,14 +191,26 @@ class ScenarioRun:
 
     def _over(self, outcome: Outcome, end: int, response_time: int) -> None:
         self._finished += 1
-        if outcome is not Outcome.OK:
+        if outcome is Outcome.OK:
+            self._succeeded += 1
+        else:
             self._errors += 1
             if outcome is Outcome.EXCEPTION:
                 self._exceptions += 1
                 if self._exceptions == self._finished >= BROKEN_AFTER:
-                    self._broken.set()
+                    self._broken = True
+                    self._enough.set()
         if self._on_finish is not None:
             self._on_finish(outcome, end, response_time)
+
+    @property
+    def succeeded(self) -> int:
+        """Iterations that succeeded so far, warm-up included."""
+        return self._succeeded
+
+    def cut_short(self) -> None:
+        """End the load now: what is in flight is cancelled, the figures are those up to now."""
+        self._enough.set()
 
     # The run.
 
@@ -218,12 +232,12 @@ class ScenarioRun:
         measure_from, window_end = self._window()
         if isinstance(self._recorder, FoldingRecorder):
             self._recorder.fold.measure(measure_from, window_end)
-        if self.begin > now:
-            await sleep_until(self, self.begin)
+        if self.begin > now and not await self._reached(self.begin):
+            return
         load = self._load = executor.begin(self)
         waits: list[asyncio.Task[Any]] = [
             asyncio.ensure_future(load.wait()),
-            asyncio.ensure_future(self._broken.wait()),
+            asyncio.ensure_future(self._enough.wait()),
         ]
         if self._on_progress is not None:
             waits.append(asyncio.ensure_future(self._tick(load, self._on_progress)))
@@ -248,6 +262,18 @@ class ScenarioRun:
                 self._add_not_started(
                     first + offset, at, at if executor.ends_early else self._ended
                 )
+
+    async def _reached(self, when: int) -> bool:
+        """Wait for an instant; False when the load is cut short before."""
+        waits = [
+            asyncio.ensure_future(sleep_until(self, when)),
+            asyncio.ensure_future(self._enough.wait()),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _cancel(waits)
+        return not self._enough.is_set()
 
     def _add_not_started(self, index: int, due: int, end: int) -> None:
         self._recorder.add(ITERATION, 0, Outcome.DROPPED, 0, index, due, end, 0, 0, end, 0)
@@ -278,7 +304,7 @@ class ScenarioRun:
     def _measured_until(self) -> int:
         """When the window ended; earlier than planned when it was cut short."""
         _, planned = self._window()
-        cut_short = self._interrupted or self._broken.is_set() or self.scenario.executor.ends_early
+        cut_short = self._interrupted or self._enough.is_set() or self.scenario.executor.ends_early
         return min(planned, self._ended) if cut_short else planned
 
     def report(self) -> WorkerReport:
@@ -316,7 +342,7 @@ class ScenarioRun:
             in_flight_peak=load.in_flight_peak if load is not None else 0,
             errors=self._recorder.errors.entries(),
             interrupted=self._interrupted,
-            broken=self._broken.is_set(),
+            broken=self._broken,
             scheduled=executor.scheduled,
         )
 

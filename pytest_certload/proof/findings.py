@@ -267,6 +267,7 @@ class ProcessFinding:
         switches, forced_switches: Context switches that it wanted (to wait), and that it did not.
         died_at: When it ended, counted from the begin of the load; None: it lives.
         death: How, such as ``killed by SIGKILL``; None: it lives.
+        events: What else befell it, such as a crash recovery of Postgres.
         moments: The readings.
         missing: What could not be read, and why.
     """
@@ -280,6 +281,7 @@ class ProcessFinding:
     forced_switches: int | None
     died_at: float | None
     death: str | None
+    events: tuple[str, ...]
     moments: tuple[ProcessMoment, ...]
     missing: tuple[str, ...]
 

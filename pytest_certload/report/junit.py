@@ -17,7 +17,7 @@ _FIGURES = ("p50", "p90", "p95", "p99", "max", "mean")
 
 
 def junit_properties(record: RunRecord) -> list[tuple[str, str]]:
-    """Name and value of every property; times in seconds, rates per second, shares from 0 to 1.
+    """Name and value of every property: seconds, octets, rates per second, shares from 0 to 1.
 
     Figures without samples are left out, so a present value is always a measured one. Names are
     ``certload.<scenario>.…`` and ``certload.<scenario>.<step>.…``.
@@ -35,6 +35,7 @@ def junit_properties(record: RunRecord) -> list[tuple[str, str]]:
         (f"{prefix}.achieved_rate", _decimal(record.achieved_rate)),
         *_percentile_error(prefix, record.percentile_error),
         *_generator(f"{prefix}.generator", record.generator),
+        *_processes(prefix, record),
         *_step(prefix, record.iterations),
     ]
     for step in record.steps:
@@ -55,6 +56,19 @@ def _generator(prefix: str, own: GeneratorRecord | None) -> Iterator[tuple[str, 
         yield from _latency(f"{prefix}.lag", own.lag)
         yield f"{prefix}.cpu_share", _decimal(own.cpu_share)
         yield f"{prefix}.loop_lag.p99", _decimal(own.loop_lag_p99 / 1e9)
+
+
+def _processes(prefix: str, record: RunRecord) -> Iterator[tuple[str, str]]:
+    for part in record.proof.processes:
+        if part.cores is not None:
+            yield f"{prefix}.{part.name}.cores", _decimal(part.cores)
+        if part.memory_peak is not None:
+            yield f"{prefix}.{part.name}.memory_peak", str(part.memory_peak)
+        if part.death is not None:
+            yield f"{prefix}.{part.name}.death", part.death
+            yield f"{prefix}.{part.name}.died_at", _decimal(part.died_at or 0.0)
+    if record.proof.limit is not None:
+        yield f"{prefix}.limit", record.proof.limit
 
 
 def _step(prefix: str, step: StepSummary) -> Iterator[tuple[str, str]]:

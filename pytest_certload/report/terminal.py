@@ -116,8 +116,14 @@ def failure_text(record: RunRecord, *, files: Sequence[Path] = ()) -> str:
 
 
 def run_text(record: RunRecord) -> list[str]:
-    """What the table has no room for: worst steps, errors, effects, and what ran under test."""
-    return [*_worst(record), *_errors(record), *_effects(record), *_stack(record)]
+    """What the table has no room for: worst steps, errors, what was found, what ran under test."""
+    return [
+        *_worst(record),
+        *_errors(record),
+        *_effects(record),
+        *_process_details(record),
+        *_stack(record),
+    ]
 
 
 def _offer(record: RunRecord) -> Iterator[str]:
@@ -146,6 +152,28 @@ def _offer(record: RunRecord) -> Iterator[str]:
         yield f"reduced, not the full contract: {', '.join(record.reduced)}"
     if record.state == "interrupted":
         yield "interrupted: the figures are partial"
+    yield from _processes(record)
+
+
+def _processes(record: RunRecord) -> Iterator[str]:
+    parts = record.proof.processes
+    known = [part for part in parts if part.cores is not None]
+    if known:
+        cores = record.stack.get("cpu_count") or record.environment.get("cpu_count", "?")
+        cpu = ", ".join(f"{part.name} {part.cores:.2f}" for part in known)
+        memory = ", ".join(_megabytes(part.memory_peak) for part in known)
+        yield f"cpu: {cpu} of {cores} cores; memory {memory} MB"
+    if record.proof.limit is not None:
+        yield f"limit: {record.proof.limit}"
+    for part in parts:
+        if part.death is not None:
+            yield f"{part.name} died {part.died_at or 0:.1f} s into the load: {part.death}"
+        for event in part.events:
+            yield f"{part.name}: {event}"
+
+
+def _megabytes(octets: int | None) -> str:
+    return "-" if octets is None else f"{octets / 1e6:,.0f}"
 
 
 def _generator(own: GeneratorRecord) -> str:
@@ -254,6 +282,26 @@ def _effects(record: RunRecord) -> Iterator[str]:
             f"{format_duration(found.cost * 1e9)}, waited {format_duration(found.waited * 1e9)}"
         )
         yield from (f"  {example}" for example in found.examples)
+
+
+def _process_details(record: RunRecord) -> Iterator[str]:
+    for part in record.proof.processes:
+        figures = (
+            ("CPU time", None if part.cpu_seconds is None else f"{part.cpu_seconds:.2f} s"),
+            ("memory at most", part.memory_peak and f"{_megabytes(part.memory_peak)} MB"),
+            ("descriptors at most", _count(part.descriptors_peak)),
+            ("context switches", _count(part.switches)),
+            ("forced ones", _count(part.forced_switches)),
+        )
+        known = [f"{name} {value}" for name, value in figures if value is not None]
+        if known:
+            yield f"{part.name}: {', '.join(known)}"
+        for what in part.missing:
+            yield f"{part.name}: not known: {what}"
+
+
+def _count(value: int | None) -> str | None:
+    return None if value is None else f"{value:,}"
 
 
 def _stack(record: RunRecord) -> Iterator[str]:

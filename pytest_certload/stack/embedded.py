@@ -19,6 +19,7 @@ from pytest_certload.errors import StackError
 from .certs import CertificateAuthority
 from .model import (
     Endpoint,
+    Part,
     ProductSpec,
     ServerSetup,
     Stack,
@@ -26,7 +27,7 @@ from .model import (
     cpu_count,
     port_taken,
 )
-from .postgres import LOOPBACK, find_binaries, run_postgres
+from .postgres import LOOPBACK, find_binaries, run_cluster
 from .prepare import finish, seed_own
 from .processes import Child, open_workspace
 from .seed import read_seed
@@ -63,10 +64,11 @@ def open_embedded(
     with (
         open_workspace() as workspace,
         _listening(request.server_port) as listener,
-        run_postgres(
+        run_cluster(
             workspace, binaries, boot_timeout=request.boot_timeout, announce=announce
-        ) as dsn,
+        ) as cluster,
     ):
+        dsn = cluster.dsn
         authority = CertificateAuthority(workspace.directory / "tls")
         certificate = authority.issue()
         port = int(listener.getsockname()[1])
@@ -143,6 +145,11 @@ def open_embedded(
                 postgres_settings=settings,
                 cpu_count=cpu_count(),
                 seeds=applied,
+                parts=(
+                    Part(name="server", pid=server.pid, log_path=server.log_path),
+                    Part(name="postgres", pid=cluster.child.pid, log_path=cluster.child.log_path),
+                ),
+                revive=cluster.revive,
             )
         finally:
             server.stop()

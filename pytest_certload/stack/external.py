@@ -13,7 +13,7 @@ from pytest_certload.database import Database, run_sync
 from pytest_certload.errors import ConfigurationError, SeedError, StackError
 
 from .hosts import check_base_url, check_host
-from .model import Endpoint, ProductSpec, SeedFile, Stack, StackRequest, cpu_count
+from .model import Endpoint, Part, ProductSpec, SeedFile, Stack, StackRequest, cpu_count
 from .prepare import finish, is_marked, mark_statement
 from .seed import Seed, apply_seed, read_seed, verify_seed
 from .server import check_token, get, identify
@@ -86,6 +86,7 @@ def open_external(
         postgres_settings=settings,
         cpu_count=cpu_count(),
         seeds=applied,
+        parts=(Part(name="server"), Part(name="postgres")),
     )
 
 

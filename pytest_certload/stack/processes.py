@@ -63,6 +63,11 @@ class Child:
         self.log_path = log_path
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._popen.pid
+
+    @property
     def exit_code(self) -> int | None:
         """The exit code, negative for a signal; None while it runs."""
         return self._popen.poll()

@@ -20,6 +20,7 @@ HEAVY = (
     "docker",
     "httptools",
     "numpy",
+    "psutil",
     "pyarrow",
     "requests",
     "testcontainers",

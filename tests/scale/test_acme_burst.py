@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_certload import Iteration, Load, ms
+from pytest_certload import Iteration, Load, RunResult, ms
 from pytest_certload.certctl.api import Certctl
 
 KEYS = {"newNonce", "newAccount", "newOrder", "revokeCert", "keyChange", "renewalInfo"}
@@ -51,6 +51,16 @@ async def test_acme_burst(load: Load, certctl: Certctl) -> None:
                 "an unknown renewal id is an ACME problem of type malformed",
             )
 
+    async def prove(result: RunResult) -> None:
+        await result.effects(
+            nonces,
+            certctl.database,
+            "SELECT nonce FROM acme_nonces WHERE issued_at >= $1",
+            began,
+            keys_per_iteration=2,
+        )
+
+    load.after_death(prove)
     result = await load.constant_vus(visit, vus=200, duration="5m")
 
     assert result.step("directory").p95 < ms(500)
@@ -59,10 +69,4 @@ async def test_acme_burst(load: Load, certctl: Certctl) -> None:
     for step in result.steps.values():
         assert step.server_error_rate < 0.001
     assert result.error_rate < 0.001
-    await result.effects(
-        nonces,
-        certctl.database,
-        "SELECT nonce FROM acme_nonces WHERE issued_at >= $1",
-        began,
-        keys_per_iteration=2,
-    )
+    await prove(result)

@@ -6,7 +6,7 @@ from math import ceil
 
 import pytest
 
-from pytest_certload import Iteration, Load, ms
+from pytest_certload import Iteration, Load, RunResult, ms
 from pytest_certload.certctl.api import Certctl
 
 RATE = 167
@@ -36,6 +36,10 @@ async def test_agent_storm(load: Load, certctl: Certctl) -> None:
         heartbeats.acknowledged(agent.id)
         acknowledged.add(agent.id)
 
+    async def prove(result: RunResult) -> None:
+        await result.sightings(heartbeats, seen)
+
+    load.after_death(prove)
     result = await load.constant_arrival_rate(
         heartbeat, rate=RATE, duration="5m", max_in_flight=200
     )
@@ -43,7 +47,7 @@ async def test_agent_storm(load: Load, certctl: Certctl) -> None:
     assert result.p95 < ms(500)
     assert result.p99 < ms(1000)
     assert result.error_rate < 0.001
-    await result.sightings(heartbeats, seen)
+    await prove(result)
     due = min(int(result.count), len(fleet))
     result.integrity(
         "agents that were due and never acknowledged, failed heartbeats apart",

@@ -218,6 +218,79 @@ class TestThatCannotRun:
             opened(replace(REQUEST, postgres_image=name))
 
 
+DEATH = """
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from pytest_certload.proof.findings import EffectsFinding
+
+
+@pytest.mark.scale
+async def test_death(load, certctl, certload_stack, certload_database):
+    victim = {part.name: part.container for part in certload_stack.parts}[os.environ["VICTIM"]]
+    nonces = set()
+
+    async def nonce(iteration):
+        if iteration.index == 100:
+            Path("killing").touch()
+            subprocess.Popen(["docker", "kill", "--signal=KILL", victim])
+        async with iteration.client.head(certctl.acme("new-nonce")) as response:
+            iteration.expect(response, 200)
+            nonces.add(response.headers["Replay-Nonce"])
+
+    async def survived(result):
+        there = {row["nonce"] for row in await certload_database.fetch("SELECT nonce FROM acme_nonces")}
+        result.proof.effects.append(
+            EffectsFinding(
+                name="nonces", acknowledged=len(nonces), present=len(nonces & there),
+                lost=len(nonces - there), ambiguous=0, duplicated=0, examples=(), waited=0.0,
+            )
+        )
+
+    load.after_death(survived)
+    await load.constant_arrival_rate(nonce, rate=50, duration="3m")
+"""
+
+
+class TestThatDies:
+    @pytest.mark.parametrize(
+        ("victim", "called"), [("server", "the server"), ("postgres", "Postgres")]
+    )
+    def test_ends_the_load_and_tells(self, tmp_path: Path, victim: str, called: str) -> None:
+        (tmp_path / "test_death.py").write_text(DEATH)
+        finished = subprocess.run(
+            [
+                *(sys.executable, "-m", "pytest", "-m", "scale", "--certload-stack=docker"),
+                f"--certload-server-image={REQUEST.server_image}",
+                f"--certload-postgres-image={REQUEST.postgres_image}",
+            ],
+            cwd=tmp_path,
+            env={**os.environ, "VICTIM": victim},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        words = finished.stdout + finished.stderr
+        assert finished.returncode == pytest.ExitCode.TESTS_FAILED, words
+        assert time.time() - (tmp_path / "killing").stat().st_mtime < 20, "all is removed, too"
+        assert f"StackDied: {called} died " in words
+        assert "s into the load (killed by SIGKILL); " in words
+        assert ("Postgres was started again on its data" in words) == (victim == "postgres")
+        document = json.loads((tmp_path / "results" / "summary-death.json").read_text("utf-8"))
+        processes = {part["name"]: part for part in document["proof"]["processes"]}
+        assert processes[victim]["death"] == "killed by SIGKILL"
+        assert 1.9 < processes[victim]["died_at"] < 5
+        for part in processes.values():
+            assert part["cpu_seconds"] > 0
+            assert part["memory_peak"] > 1_000_000
+        (effects,) = document["proof"]["effects"]
+        assert effects["acknowledged"] >= 90
+        assert effects["lost"] == 0
+
+
 class TestThatIsInterrupted:
     @pytest.fixture
     def session(self, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:

@@ -494,6 +494,39 @@ class TestTogether:
         assert a.interrupted
         assert late.in_flight_peak == 0
 
+    @pytest.mark.parametrize("keep_samples", [True, False])
+    def test_that_are_cut_short_keep_what_they_saw(self, keep_samples: bool) -> None:
+        async def main() -> list[WorkerReport]:
+            clock = VirtualClock()
+            runs = [
+                ScenarioRun(
+                    Scenario(
+                        name=name, executor=arrivals(10, 60), iteration=ten_ms, start=seconds(at)
+                    ),
+                    clients=[None],
+                    clock=clock,
+                    classify=lambda error: None,
+                    keep_samples=keep_samples,
+                )
+                for name, at in (("a", 0), ("b", 1), ("late", 30))
+            ]
+            task = asyncio.create_task(execute_together(runs))
+            await asyncio.sleep(2.05)
+            for run in runs:
+                run.cut_short()
+            await task
+            assert clock.now() < seconds(2.1), "the late one is not waited for"
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+            assert [run.succeeded for run in runs] == [21, 11, 0]
+            return [run.report() for run in runs]
+
+        a, b, late = run_virtual(main())
+        assert (a.offered, a.finished, b.offered, late.offered) == (21, 21, 11, 0)
+        assert a.duration == pytest.approx(seconds(2.05))
+        assert late.duration == 0
+        assert not a.interrupted
+        assert not a.broken
+
 
 def test_what_is_raised_beside_exceptions_is_an_error_of_the_scenarios_code() -> None:
     async def fails(iteration: Iteration) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import sys
@@ -29,6 +30,7 @@ from pytest_certload.stack.certs import (
 from pytest_certload.stack.model import (
     REFERENCE_IMAGE,
     Endpoint,
+    Part,
     ProductSpec,
     ServerSetup,
     Stack,
@@ -36,6 +38,7 @@ from pytest_certload.stack.model import (
     cpu_count,
     port_taken,
 )
+from pytest_certload.stack.postgres import free_port
 from pytest_certload.stack.prepare import finish, seed_own
 from pytest_certload.stack.processes import Workspace, last_lines, open_workspace
 from pytest_certload.stack.seed import read_seed
@@ -64,6 +67,7 @@ LOOK_SECONDS = 10
 REQUEST_SECONDS = 60
 POLL_SECONDS = 0.1
 POSTGRES_PORT = 5432
+PORT_ATTEMPTS = 5
 POSTGRES_HOST = "postgres"
 SERVER_HOST = "certload-server"
 USER = "certload"
@@ -175,7 +179,16 @@ def open_docker(
                 postgres_settings=settings,
                 cpu_count=cpu_count(),
                 seeds=applied,
+                parts=(
+                    Part(name="server", container=container.id),
+                    Part(name="postgres", container=postgres.container.id),
+                ),
+                revive=lambda: _revive(postgres, request.boot_timeout),
             )
+
+
+class _PortTaken(StackError):
+    """Somebody else listens on a port that was to be published."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,11 +274,28 @@ def _run(client: docker.DockerClient, workspace: Workspace) -> Iterator[_Run]:
 
 
 def _start_postgres(run: _Run, name: str, image: Image) -> _Postgres:
+    # Between our choice of a port and its use somebody else may take it.
+    for _ in range(PORT_ATTEMPTS - 1):
+        with contextlib.suppress(_PortTaken):
+            return _start_postgres_once(run, name, image)
+    return _start_postgres_once(run, name, image)
+
+
+def _start_postgres_once(run: _Run, name: str, image: Image) -> _Postgres:
     password = secrets.token_hex(16)
     container = _new_container(image).with_command(list(POSTGRES_COMMAND))
     container.with_envs(POSTGRES_USER=USER, POSTGRES_PASSWORD=password, POSTGRES_DB=USER)
-    started = _start_container(run, container, POSTGRES_HOST, {POSTGRES_PORT: 0}, name)
+    # Not a port that Docker chooses: it would choose another one when it is started again.
+    ports = {POSTGRES_PORT: free_port()}
+    started = _start_container(run, container, POSTGRES_HOST, ports, name)
     return _Postgres(container=started, image=name, password=password)
+
+
+def _revive(postgres: _Postgres, timeout: float) -> None:
+    """Start a Postgres that has died again, on its data and at its port."""
+    with _explaining("Postgres cannot be started again"):
+        postgres.container.start()
+    _wait_for_postgres(postgres, timeout)
 
 
 def _wait_for_postgres(postgres: _Postgres, timeout: float) -> None:
@@ -366,7 +396,7 @@ def _start_container(
     except APIError as error:
         text = explain(error)
         if "already allocated" in text or "already in use" in text:
-            raise StackError(port_taken(next(iter(ports.values()), 0))) from error
+            raise _PortTaken(port_taken(next(iter(ports.values()), 0))) from error
         raise StackError(
             f"The image {name} cannot be started ({text}); is it the right one?"
         ) from error

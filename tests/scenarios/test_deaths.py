@@ -1,0 +1,207 @@
+"""A server or Postgres that is killed in the middle of a load: the test fails at once and tells all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+# The iteration writes: each answer carries a nonce, which is a row by then.
+SOURCE = """
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.scale
+async def test_nonces(load, certctl, certload_stack, certload_database):
+    victim = {{part.name: part.pid for part in certload_stack.parts}}["{victim}"]
+    nonces = load.ledger("nonces")
+
+    async def nonce(iteration):
+        if iteration.index == 100:
+            os.kill(victim, signal.SIGKILL)
+            Path("killed").write_text(f"{{victim}} {{time.time()}}")
+        async with iteration.client.head(certctl.acme("new-nonce")) as response:
+            iteration.expect(response, 200)
+            nonces.acknowledged(response.headers["Replay-Nonce"])
+
+    async def survived(result):
+        await result.effects(nonces, certload_database, "SELECT nonce FROM acme_nonces")
+
+    load.after_death(survived)
+    await load.constant_arrival_rate(nonce, rate=50, duration="5m")
+
+
+@pytest.mark.scale
+async def test_later(load, certload_stack):
+    Path("later").touch()
+
+
+@pytest.mark.parametrize("number", [1])
+def test_that_needs_no_stack(number):
+    pass
+"""
+
+CRASH = """
+import os
+import signal
+
+import pytest
+
+
+@pytest.mark.scale
+async def test_crash(load, certload_stack, certload_database):
+    victim = await certload_database.fetchval(
+        "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' "
+        "AND application_name <> 'certload' LIMIT 1"
+    )
+
+    async def ask(iteration):
+        if iteration.index == 50:
+            os.kill(victim, signal.SIGKILL)
+        async with iteration.client.get("/api/v1/auth/check") as response:
+            await response.read()
+            iteration.expect(response, 200)
+
+    result = await load.constant_arrival_rate(ask, rate=50, duration="4s")
+    assert result.error_rate < 0.9
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    status: int
+    output: str
+    ended: float
+    folder: Path
+
+    def summary(self, name: str) -> Any:
+        return json.loads((self.folder / f"results/summary-{name}.json").read_text("utf-8"))
+
+
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A folder for temporary files that Postgres's own user may pass through; empty in the end."""
+    folder = Path(tempfile.mkdtemp(prefix="certload-test-"))
+    folder.chmod(0o711)
+    try:
+        yield folder
+        assert list(folder.iterdir()) == []
+        assert processes_in(folder) == []
+    finally:
+        shutil.rmtree(folder)
+
+
+def processes_in(folder: Path) -> list[str]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            words = " ".join([*process.cmdline(), process.cwd()])
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+        if str(folder) in words:
+            found.append(words)
+    return found
+
+
+def makers_of_shared_memory() -> set[int]:
+    """Ids of the processes that made a segment which is still there."""
+    _, *lines = Path("/proc/sysvipc/shm").read_text("ascii").splitlines()
+    return {int(line.split()[4]) for line in lines}
+
+
+def run(source: str, folder: Path, temporary: Path) -> Session:
+    (folder / "test_death.py").write_text(source)
+    finished = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-m", "scale or parametrize", "test_death.py"),
+            *("-p", "no:cacheprovider", "--certload-stack=embedded", "--junitxml=junit.xml"),
+        ],
+        cwd=folder,
+        env={**os.environ, "TMPDIR": str(temporary)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return Session(
+        status=finished.returncode,
+        output=finished.stdout + finished.stderr,
+        ended=time.time(),
+        folder=folder,
+    )
+
+
+@pytest.mark.parametrize(("victim", "called"), [("server", "the server"), ("postgres", "Postgres")])
+def test_a_part_that_is_killed(victim: str, called: str, temporary: Path, tmp_path: Path) -> None:
+    session = run(SOURCE.format(victim=victim), tmp_path, temporary)
+    assert session.status == pytest.ExitCode.TESTS_FAILED, session.output
+    pid, moment = (tmp_path / "killed").read_text().split()
+    assert session.ended - float(moment) < 10
+    assert int(pid) not in makers_of_shared_memory()
+    words = session.output
+    assert "1 failed, 1 passed, 1 error" in words
+    assert f"certload: {called} died 2." in words, "it is said at once"
+    assert f"StackDied: {called} died 2." in words
+
+    document = session.summary("nonces")
+    assert document["state"] == "failed"
+    assert document["failure"].startswith(f"pytest_certload.errors.StackDied: {called} died 2.")
+    assert document["validity"] == "unjudged"
+    acknowledged = document["iterations"]["ok"]
+    assert 95 <= acknowledged <= 105
+    assert (
+        f"(killed by SIGKILL); {acknowledged} iterations were acknowledged before, 0 after" in words
+    )
+    assert 2.0 <= document["duration_seconds"] < 5
+    processes = {process["name"]: process for process in document["proof"]["processes"]}
+    assert list(processes) == ["server", "postgres", "generator"]
+    dead = processes.pop(victim)
+    assert dead["death"] == "killed by SIGKILL"
+    assert 1.9 < dead["died_at"] < 4
+    assert dead["cpu_seconds"] > 0
+    assert {process["death"] for process in processes.values()} == {None}
+    (effects,) = document["proof"]["effects"]
+    assert effects["acknowledged"] == acknowledged
+    assert effects["lost"] == 0
+    assert f"survived: nonces: {effects['present']:,} of {effects['present']:,}" in words
+    assert ("Postgres was started again on its data" in words) == (victim == "postgres")
+
+    suite = ET.parse(tmp_path / "junit.xml").getroot()[0]
+    properties = {p.get("name"): p.get("value") for p in suite.iter("property")}
+    assert properties[f"certload.nonces.{victim}.death"] == "killed by SIGKILL"
+    assert float(str(properties[f"certload.nonces.{victim}.died_at"])) == pytest.approx(
+        dead["died_at"]
+    )
+    failures = [failure.get("message") or "" for failure in suite.iter("failure")]
+    assert ["StackDied" in message for message in failures] == [True]
+
+    assert not (tmp_path / "later").exists()
+    assert "the stack of this session is dead since an earlier test" in words
+
+
+def test_a_backend_that_is_killed(temporary: Path, tmp_path: Path) -> None:
+    session = run(CRASH, tmp_path, temporary)
+    assert session.status == pytest.ExitCode.OK, session.output
+    processes = {p["name"]: p for p in session.summary("crash")["proof"]["processes"]}
+    assert processes["postgres"]["death"] is None
+    (event,) = processes["postgres"]["events"]
+    assert event.startswith("crash recovery 1.")
+    assert event.endswith("was terminated by signal 9: Killed")
+    assert "postgres: crash recovery 1." in session.output
