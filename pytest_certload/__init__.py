@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         SeedError,
         StackError,
     )
+    from .proof.preflight import Preflight
     from .samples import Outcome, Samples
     from .session import Load
     from .units import Duration, Rate, minutes, ms, seconds, us
@@ -51,6 +52,7 @@ _HOMES = {
     "Measure": "verdict.measure",
     "Outcome": "samples",
     "PoissonArrivalRate": "engine.executors.poisson_arrival_rate",
+    "Preflight": "proof.preflight",
     "PreflightError": "errors",
     "RampingArrivalRate": "engine.executors.ramping_arrival_rate",
     "RampingVUs": "engine.executors.ramping_vus",
@@ -87,6 +89,7 @@ __all__ = [
     "Measure",
     "Outcome",
     "PoissonArrivalRate",
+    "Preflight",
     "PreflightError",
     "RampingArrivalRate",
     "RampingVUs",

@@ -27,6 +27,7 @@ def load(request: pytest.FixtureRequest) -> Load:
     It starts no stack by itself: the server is the stack's when the test asks for one
     (``certctl``, ``certload_stack``), else ``base_url`` of the call, the marker or the option.
     """
+    from pytest_certload.database import SessionDatabase
     from pytest_certload.session import Load
     from pytest_certload.stack import Endpoint
     from pytest_certload.stack.hosts import check_base_url, check_host
@@ -37,6 +38,7 @@ def load(request: pytest.FixtureRequest) -> Load:
     settings = face.settings
     mark = gate.read_mark(request.node)
     endpoint: Endpoint | None = None
+    database: SessionDatabase | None = None
     description: dict[str, str] = {}
     if mark.base_url is not None:
         check_host(mark.base_url, settings.allow_host, name="scale(base_url=…)")
@@ -45,6 +47,7 @@ def load(request: pytest.FixtureRequest) -> Load:
     elif "certload_stack" in request.fixturenames:
         stack: Stack = request.getfixturevalue("certload_stack")
         endpoint = stack.endpoint
+        database = None if stack.dsn is None else SessionDatabase(stack.dsn)
         description = stack.describe()
     return Load(
         face.bookkeeper,
@@ -52,6 +55,7 @@ def load(request: pytest.FixtureRequest) -> Load:
         name=mark.name or _scenario_name(request.node.name),
         endpoint=endpoint,
         stack=description,
+        database=database,
     )
 
 

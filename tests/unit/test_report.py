@@ -131,7 +131,10 @@ DATABASE = DatabaseFinding(
 )
 PROOF = ProofRecord(
     state=StateFinding(fingerprint="fedcba987654", rows={"agents": 5000}, origin="seeded"),
-    preflight=(CheckFinding(name="limiter", passed=True, detail="150 calls, no 429"),),
+    preflight=(
+        CheckFinding(name="reachable", passed=True, detail="127.0.0.1:8443", seconds=0.05),
+        CheckFinding(name="limiter", passed=True, detail="150 calls, no 429", seconds=0.16),
+    ),
     effects=(
         EffectsFinding(
             name="renewal jobs",
@@ -260,7 +263,7 @@ generators = st.builds(
     cpu_share=st.floats(0, 64),
 )
 numbers = st.floats(0, 1e9)
-checks = st.builds(CheckFinding, name=words, passed=st.booleans(), detail=words)
+checks = st.builds(CheckFinding, name=words, passed=st.booleans(), detail=words, seconds=numbers)
 databases = st.builds(
     replace,
     st.just(DATABASE),
