@@ -45,7 +45,9 @@ async def test_acme_burst(load: Load, certctl: Certctl) -> None:
                 "an unknown renewal id is an ACME problem of type malformed",
             )
 
-    result = await load.constant_vus(visit, vus=200, duration="5m")
+    result = await load.constant_vus(
+        visit, vus=200, duration="5m", preflight=certctl.preflight("acme")
+    )
 
     assert result.step("directory").p95 < ms(500)
     assert result.step("new-nonce").p95 < ms(300)
