@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         StackError,
     )
     from .proof.ledger import Ledger
+    from .proof.preflight import Preflight
     from .proof.sightings import Sightings
     from .samples import Outcome, Samples
     from .session import Load
@@ -55,6 +56,7 @@ _HOMES = {
     "Measure": "verdict.measure",
     "Outcome": "samples",
     "PoissonArrivalRate": "engine.executors.poisson_arrival_rate",
+    "Preflight": "proof.preflight",
     "PreflightError": "errors",
     "RampingArrivalRate": "engine.executors.ramping_arrival_rate",
     "RampingVUs": "engine.executors.ramping_vus",
@@ -94,6 +96,7 @@ __all__ = [
     "Measure",
     "Outcome",
     "PoissonArrivalRate",
+    "Preflight",
     "PreflightError",
     "RampingArrivalRate",
     "RampingVUs",

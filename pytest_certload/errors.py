@@ -57,7 +57,7 @@ class SeedError(StackError):
 
 
 class PreflightError(StackError):
-    """The stack runs, but is not in the state that the scenario needs."""
+    """The server, its data or this machine is not in the state that the load needs; none was made."""
 
 
 class ReportError(CertloadError):

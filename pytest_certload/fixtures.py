@@ -28,6 +28,7 @@ def load(request: pytest.FixtureRequest) -> Load:
     It starts no stack by itself: the server is the stack's when the test asks for one
     (``certctl``, ``certload_stack``), else ``base_url`` of the call, the marker or the option.
     """
+    from pytest_certload.database import SessionDatabase
     from pytest_certload.proof.processes import ProcessWitness
     from pytest_certload.session import Load
     from pytest_certload.stack import Endpoint
@@ -40,6 +41,7 @@ def load(request: pytest.FixtureRequest) -> Load:
     mark = gate.read_mark(request.node)
     endpoint: Endpoint | None = None
     stack: Stack | None = None
+    database: SessionDatabase | None = None
     description: dict[str, str] = {}
     if mark.base_url is not None:
         check_host(mark.base_url, settings.allow_host, name="scale(base_url=…)")
@@ -49,6 +51,7 @@ def load(request: pytest.FixtureRequest) -> Load:
         stack = request.getfixturevalue("certload_stack")
         assert stack is not None
         endpoint = stack.endpoint
+        database = None if stack.dsn is None else SessionDatabase(stack.dsn)
         description = stack.describe()
     return Load(
         face.bookkeeper,
@@ -58,6 +61,7 @@ def load(request: pytest.FixtureRequest) -> Load:
         stack=description,
         processes=partial(ProcessWitness, stack, say=face.announce),
         revive=None if stack is None else stack.revive,
+        database=database,
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Callable, Mapping
+from math import ceil
 from pathlib import Path
 
 from pytest_certload.errors import ConfigurationError
 from pytest_certload.samples import ROW
 from pytest_certload.stats.sketch import MOST_OCTETS
 
-__all__ = ["check_descriptors", "check_memory"]
+__all__ = ["check_descriptors", "check_memory", "check_ports"]
 
 #: Descriptors for everything else: files, the event loop, the database.
 _OTHER_DESCRIPTORS = 64
@@ -20,10 +21,18 @@ _COPIES = 2
 _DUE = 8
 #: Kinds of time that there is a sketch of for each step, at most.
 _KINDS = 8
+#: Seconds for which a port stays taken after its connection was closed (TIME_WAIT), and the same
+#: where the kernel may use it again (net.ipv4.tcp_tw_reuse).
+_TIME_WAIT = 60
+_TIME_WAIT_REUSED = 1
+_KERNEL = Path("/proc/sys/net/ipv4")
 
 
-def check_descriptors(connections: int) -> None:
+def check_descriptors(connections: int) -> str:
     """Make sure that so many connections can be open at once.
+
+    Returns:
+        What there is.
 
     Raises:
         ConfigurationError: The process may not have so many descriptors.
@@ -35,17 +44,68 @@ def check_descriptors(connections: int) -> None:
             f"file descriptors and this process may have {limit:,}; raise the limit (ulimit -n), or "
             "allow fewer in flight"
         )
+    there = "any number" if limit == resource.RLIM_INFINITY else f"{limit:,}"
+    return f"{connections + _OTHER_DESCRIPTORS:,} wanted, {there} there"
+
+
+def check_ports(
+    slots: int,
+    *,
+    connections: str,
+    rate: float | None,
+    iterations: int | None,
+    loopback: bool,
+    kernel: Path = _KERNEL,
+) -> str:
+    """Make sure that there is a local port for each connection, those just closed included (Linux).
+
+    Args:
+        slots: Most iterations at once.
+        connections: As in ``RunOptions``.
+        rate: Iterations a second at most; None: the server's speed decides.
+        iterations: How many there will be; None likewise.
+        loopback: Whether the server is on this machine.
+        kernel: Where the kernel's settings are read.
+
+    Returns:
+        What there is.
+
+    Raises:
+        ConfigurationError: There are fewer.
+    """
+    try:
+        low, high = (kernel / "ip_local_port_range").read_text("ascii").split()
+        reuse = (kernel / "tcp_tw_reuse").read_text("ascii").strip()
+    except OSError:
+        return "not known on this system"
+    there = int(high) - int(low) + 1
+    wanted, kept = slots, ""
+    if connections == "fresh" and rate is not None and iterations is not None:
+        seconds = _TIME_WAIT_REUSED if reuse == "1" or (reuse == "2" and loopback) else _TIME_WAIT
+        wanted += min(ceil(rate * seconds), iterations)
+        kept = f", as one stays taken for {seconds} s after its connection was closed"
+    if wanted > there:
+        # A server that closes first keeps the port's end itself: so many is the most.
+        raise ConfigurationError(
+            f"connections: {wanted:,} local ports may be wanted{kept}, and there are {there:,}; offer "
+            "less, keep connections (connections='keep-alive'), or widen "
+            "net.ipv4.ip_local_port_range or set net.ipv4.tcp_tw_reuse=1 (sysctl)"
+        )
+    return f"{wanted:,} wanted, {there:,} there"
 
 
 def check_memory(
     planned: Mapping[str, int | None], say: Callable[[str], None], *, keep_samples: bool = True
-) -> None:
+) -> str:
     """Say what memory the samples will need, and make sure that it is there.
 
     Args:
         planned: For each scenario how many iterations become due; None: the server's speed decides.
         say: Told a line.
         keep_samples: Whether every sample is kept, or figures alone.
+
+    Returns:
+        What there is.
 
     Raises:
         ConfigurationError: There is less.
@@ -64,6 +124,8 @@ def check_memory(
             "step, and twice that at the end"
         )
         _check_free(name, f"the samples of {count:,} iterations want", need * _COPIES)
+    free = _available_memory()
+    return "not known on this system" if free is None else f"{_size(free)} there"
 
 
 def _check_sketches(name: str, count: int | None, say: Callable[[str], None]) -> None:

@@ -27,6 +27,7 @@ __all__ = ["OPTIONS", "Option", "Settings", "add_options", "read_settings"]
 STACKS = ("auto", "docker", "embedded", "external")
 EXPORTS = ("npz", "parquet")
 SAMPLES = ("keep", "sketch")
+PREFLIGHTS = ("on", "off")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +106,12 @@ def _samples(value: str, base: Path) -> str:
         )
     if value == "sketch":
         _need("ddsketch", extra="sketch", wanted=value)
+    return value
+
+
+def _preflight(value: str, base: Path) -> str:
+    if value not in PREFLIGHTS:
+        raise ConfigurationError(f"{value!r} is neither of {', '.join(PREFLIGHTS)}")
     return value
 
 
@@ -189,6 +196,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(name="samples", metavar="WHAT", parse=_samples, default="keep",
            help="keep every sample, or sketch: figures of a fixed size, however long the run "
                 "(default: keep)"),
+    Option(name="preflight", metavar="WHAT", parse=_preflight, default="on",
+           help="checks of the server before a load: on, or off to load it as it is (default: on)"),
     Option(name="seed", metavar="DIR", parse=_path,
            help="folder of SQL files, applied in lexical order (default: the product's own seed)"),
     Option(name="base-url", metavar="URL", parse=_url,
@@ -231,6 +240,7 @@ class Settings:
     results: Path
     export: str | None
     samples: str
+    preflight: str
     seed: Path | None
     base_url: str | None
     dsn: str | None = field(repr=False)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict
 
 from pytest_certload.clients import TRANSPORTS
 from pytest_certload.errors import ConfigurationError
+from pytest_certload.proof.preflight import Check, check_of
 from pytest_certload.units import Duration, parse_duration
 
 __all__ = ["CONNECTIONS", "CheckedOptions", "RunOptions"]
@@ -31,6 +32,8 @@ class RunOptions(TypedDict, total=False):
         allow_dropped: Share of the iterations, 0 to 1, that may be dropped; default 0.
         must_be_answered: Whether a run in which ``iteration.client`` saw no answer fails; default
             true. For iterations that speak by a client of their own it is to be false.
+        preflight: Checks that must hold before any load is made, ``async def check(preflight)``
+            each: it returns what it found, in a line, and raises what is wrong; default none.
     """
 
     base_url: str | None
@@ -42,6 +45,7 @@ class RunOptions(TypedDict, total=False):
     connections: str
     allow_dropped: float
     must_be_answered: bool
+    preflight: Sequence[Check]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +65,7 @@ class CheckedOptions:
     connections: str = "keep-alive"
     allow_dropped: float = 0
     must_be_answered: bool = True
+    preflight: Sequence[Check] = ()
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -75,6 +80,12 @@ class CheckedOptions:
             )
         parse_duration(self.timeout, name="timeout")
         parse_duration(self.grace, name="grace")
+        if not isinstance(self.preflight, Sequence):
+            raise ConfigurationError(
+                f"preflight: {self.preflight!r} is no list of checks; write preflight=[check]"
+            )
+        for check in self.preflight:
+            check_of(check)
 
     @property
     def request_timeout(self) -> Duration:

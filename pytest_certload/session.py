@@ -11,12 +11,13 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, Unpack, overload
+from typing import Any, TypeVar, Unpack, overload
 
 from pytest_certload.aftermath import Aftermath, Question
 from pytest_certload.bookkeeping import Bookkeeper, Run
 from pytest_certload.clients import open_client
 from pytest_certload.clients.http import classify
+from pytest_certload.database import SessionDatabase
 from pytest_certload.engine.arrivals import WhenFull
 from pytest_certload.engine.clock import SystemClock
 from pytest_certload.engine.collector import QuietCollector
@@ -32,22 +33,28 @@ from pytest_certload.engine.scenario import (
 )
 from pytest_certload.engine.watchdog import SelfReport, Watchdog
 from pytest_certload.errors import ConfigurationError, InvalidRun, ScenarioError
-from pytest_certload.limits import check_descriptors, check_memory
+from pytest_certload.limits import check_descriptors, check_memory, check_ports
 from pytest_certload.options import Settings
-from pytest_certload.proof.findings import Proof
+from pytest_certload.proof.findings import CheckFinding, Proof
 from pytest_certload.proof.ledger import Ledger
+from pytest_certload.proof.preflight import Check, Preflight, failure_of, make_checks, reachable
 from pytest_certload.proof.processes import PartDeath, ProcessWitness
 from pytest_certload.proof.witness import Witness
 from pytest_certload.run_options import CheckedOptions, RunOptions
 from pytest_certload.samples import Outcome
 from pytest_certload.stack import Endpoint
-from pytest_certload.stack.hosts import check_base_url, check_host
+from pytest_certload.stack.hosts import check_base_url, check_host, is_loopback
 from pytest_certload.stats.live import LiveWindow
-from pytest_certload.units import Rate, parse_rate
+from pytest_certload.units import Duration, Rate, parse_duration, parse_rate
 from pytest_certload.verdict.diagnosis import diagnose
 from pytest_certload.verdict.result import CombinedResult, RunResult
 
 __all__ = ["Load"]
+
+T = TypeVar("T", int, float)
+
+_PREFLIGHT_CONNECTIONS = 16
+_PREFLIGHT_TIMEOUT = "10s"
 
 
 class Load:
@@ -65,6 +72,7 @@ class Load:
         name: str,
         endpoint: Endpoint | None,
         stack: Mapping[str, str],
+        database: SessionDatabase | None = None,
         witnesses: Callable[[], Sequence[Witness]] = tuple,
         processes: Callable[[], ProcessWitness] = ProcessWitness,
         revive: Callable[[], None] | None = None,
@@ -74,6 +82,7 @@ class Load:
         self._name = name
         self._endpoint = endpoint
         self._stack = stack
+        self._database = database
         self._witnesses = witnesses
         self._processes = processes
         self._aftermath = Aftermath(revive, bookkeeper.announce)
@@ -151,6 +160,7 @@ class Load:
 
         Raises:
             ConfigurationError: An argument that cannot be used.
+            PreflightError: A check before the load failed; none was made.
             InvalidRun: Not all of the load could be offered, or the generator was the limit.
             ScenarioError: The scenario's own code raised.
         """
@@ -190,6 +200,7 @@ class Load:
 
         Raises:
             ConfigurationError: An argument that cannot be used.
+            PreflightError: A check before the load failed; none was made.
             InvalidRun: The generator was the limit.
             ScenarioError: The scenario's own code raised.
         """
@@ -231,6 +242,7 @@ class Load:
 
         Raises:
             ConfigurationError: An argument or option that cannot be used, or no running asyncio loop.
+            PreflightError: A check before the load failed; none was made.
             InvalidRun: Not all of the load could be offered, or the generator was the limit.
             ScenarioError: The scenario's own code raised.
             StackDied: The server or Postgres ended during the load, which ends with it.
@@ -246,13 +258,10 @@ class Load:
         if checked.connections != "keep-alive":
             stack["connections"] = checked.connections
         scaled = [self._scaled(scenario) for scenario in scenarios]
-        check_descriptors(sum(scenario.executor.slots for scenario, _ in scaled))
+        if checked.preflight and self._bookkeeper.settings.preflight == "off":
+            scaled = [(s, (*notes, "preflight left out")) for s, notes in scaled]
         keep_samples = self._bookkeeper.settings.samples == "keep"
-        check_memory(
-            {s.name: s.executor.planned for s, _ in scaled},
-            self._bookkeeper.announce,
-            keep_samples=keep_samples,
-        )
+        findings = await self._preflight([s for s, _ in scaled], endpoint, transport, checked)
 
         clock = SystemClock()
         runs: list[tuple[Run, ScenarioRun]] = []
@@ -283,8 +292,9 @@ class Load:
                 run = self._open(
                     scenario.name, scenario.executor, reduced, stack, checked.must_be_answered
                 )
+                run.proof.preflight.extend(findings)
                 runs.append((run, engine))
-            proof = runs[0][0].proof if len(runs) == 1 else Proof()
+            proof = runs[0][0].proof if len(runs) == 1 else Proof(preflight=findings)
             witnesses, self._watching = [*self._witnesses(), *self._watching], []
             processes = self._processes()
             engines = [engine for _, engine in runs]
@@ -342,6 +352,72 @@ class Load:
         for run in runs:
             self._bookkeeper.save(run)
         raise failure
+
+    async def _preflight(
+        self,
+        scenarios: Sequence[Scenario],
+        endpoint: Endpoint,
+        transport: str,
+        options: CheckedOptions,
+    ) -> list[CheckFinding]:
+        """Make all checks before a load.
+
+        Raises:
+            PreflightError: Some failed; it names them all.
+        """
+        __tracebackhide__ = True
+        executors = [scenario.executor for scenario in scenarios]
+        client = open_client(
+            transport,
+            base_url=endpoint.base_url,
+            connections=_PREFLIGHT_CONNECTIONS,
+            timeout=parse_duration(_PREFLIGHT_TIMEOUT),
+            ca_path=endpoint.ca_path,
+            headers={**_authorisation(endpoint), **(options.headers or {})},
+            guard=partial(
+                check_host,
+                allow_hosts=self._bookkeeper.settings.allow_host,
+                name="a request or redirect",
+            ),
+        )
+        async with client:
+            preflight = Preflight(
+                client=client,
+                stack_database=self._database,
+                base_url=endpoint.base_url,
+                slots=sum(executor.slots for executor in executors),
+                connections=options.connections,
+                rate=_together([_arrival_rate(executor) for executor in executors]),
+                iterations=_together([executor.planned for executor in executors]),
+            )
+            findings = await make_checks(self._machine_checks(scenarios), preflight)
+            asked = list(options.preflight)
+            if self._bookkeeper.settings.preflight == "off":
+                asked = []
+            else:
+                # What speaks by a client of its own may speak to another server.
+                own = [_ports, *([reachable(endpoint)] if options.must_be_answered else [])]
+                findings += await make_checks(own, preflight)
+                if findings[-1].passed:
+                    findings += await make_checks(asked, preflight)
+                    asked = []
+        failure = failure_of(findings, not_made=len(asked))
+        if failure:
+            raise failure
+        return findings
+
+    def _machine_checks(self, scenarios: Sequence[Scenario]) -> list[Check]:
+        async def memory(_: Preflight) -> str:
+            return check_memory(
+                {scenario.name: scenario.executor.planned for scenario in scenarios},
+                self._bookkeeper.announce,
+                keep_samples=self._bookkeeper.settings.samples == "keep",
+            )
+
+        async def descriptors(preflight: Preflight) -> str:
+            return check_descriptors(preflight.slots)
+
+        return [memory, descriptors]
 
     def _open(
         self,
@@ -401,6 +477,32 @@ class Load:
             )
         check_host(endpoint.base_url, settings.allow_host)
         return endpoint
+
+
+async def _ports(preflight: Preflight) -> str:
+    return check_ports(
+        preflight.slots,
+        connections=preflight.connections,
+        rate=preflight.rate,
+        iterations=preflight.iterations,
+        loopback=is_loopback(preflight.base_url),
+    )
+
+
+def _arrival_rate(executor: Executor) -> float | None:
+    """Iterations that become due a second, in a ramp at most; None when the server's speed decides."""
+    rate: Rate | None = getattr(executor, "rate", None)
+    if rate is not None:
+        return float(rate.per_second)
+    if not executor.scheduled or executor.planned is None:
+        return None
+    return executor.planned / Duration(executor.warm_up + executor.duration).total_seconds
+
+
+def _together(numbers: Sequence[T | None]) -> T | None:
+    """The sum; None when one is not known."""
+    known = [number for number in numbers if number is not None]
+    return sum(known[1:], known[0]) if len(known) == len(numbers) else None
 
 
 def _check_loop() -> None:

@@ -10,23 +10,17 @@ from typing import TYPE_CHECKING, Protocol
 
 from pytest_certload.database import SessionDatabase
 from pytest_certload.engine.scenario import Iteration
-from pytest_certload.errors import ConfigurationError, PreflightError
+from pytest_certload.errors import ConfigurationError
+from pytest_certload.proof.preflight import Check
 from pytest_certload.proof.sightings import Sightings
+
+from .fleet import ACME_PROFILE, AGENT_IDS, AGENTS, CERTIFICATE_IDS, CERTIFICATES, check_size
+from .preflight import CertctlChecks
 
 if TYPE_CHECKING:
     from pytest_certload.stack import Stack
 
 __all__ = ["ACME_PROFILE", "AGENTS", "CERTIFICATES", "Agent", "Certctl", "share"]
-
-#: The profile that the seed makes for ACME, in trust mode.
-ACME_PROFILE = "prof-loadtest"
-
-#: Sizes of the seeded fleet.
-AGENTS = 5_000
-CERTIFICATES = 10_000
-
-_AGENTS = "ag-loadtest-%"
-_CERTIFICATES = "cert-loadtest-bulk-%"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +77,21 @@ class Certctl:
             )
         return cls(stack.dsn)
 
+    def preflight(self, kind: str, *, fleet: int | None = None) -> Sequence[Check]:
+        """The checks before a load, for its option ``preflight``.
+
+        Identity, clocks, schema, one authorised call without effect, the limiter; and of the fleet its
+        size and state, or that ACME answers as such. They leave nothing behind that a test counts.
+
+        Args:
+            kind: What the load is about: ``agents``, ``certificates`` or ``acme``.
+            fleet: How many agents or certificates there must be; default: all that the seeds make.
+
+        Raises:
+            ConfigurationError: There is no such kind.
+        """
+        return CertctlChecks(database=self.database, kind=kind, fleet=fleet).all()
+
     # Agents.
 
     async def now(self) -> datetime:
@@ -107,14 +116,14 @@ class Certctl:
             await db.execute(
                 "UPDATE agents SET status = 'Online', retired_at = NULL, "
                 "last_heartbeat_at = now() - random() * interval '59 seconds' WHERE id LIKE $1",
-                _AGENTS,
+                AGENT_IDS,
             )
             rows = await db.fetch(
                 "SELECT id, version, hostname, os, architecture, ip_address "
                 "FROM agents WHERE id LIKE $1 ORDER BY id",
-                _AGENTS,
+                AGENT_IDS,
             )
-        _check_fleet("agents", len(rows), expected, "02_agent_fleet.sql")
+        check_size("agents", len(rows), expected, "02_agent_fleet.sql")
         return [
             Agent(id=row["id"], metadata={k: v for k, v in row.items() if k != "id"})
             for row in rows
@@ -127,7 +136,7 @@ class Certctl:
                 "SELECT count(*) FROM agents WHERE last_heartbeat_at >= $1 "
                 "AND id LIKE $2 AND ($3::text[] IS NULL OR id = ANY($3))",
                 since,
-                _AGENTS,
+                AGENT_IDS,
                 None if ids is None else list(ids),
             )
         )
@@ -138,7 +147,7 @@ class Certctl:
             await self.database.fetchval(
                 "SELECT count(*) FROM agents WHERE id LIKE $1 AND status <> 'Online' "
                 "AND ($2::text[] IS NULL OR id = ANY($2))",
-                _AGENTS,
+                AGENT_IDS,
                 None if ids is None else list(ids),
             )
         )
@@ -151,7 +160,7 @@ class Certctl:
         return Sightings(
             self.database,
             "SELECT id, last_heartbeat_at FROM agents WHERE id LIKE $1",
-            _AGENTS,
+            AGENT_IDS,
             every="8s",
         )
 
@@ -167,16 +176,16 @@ class Certctl:
             PreflightError: There are more or fewer.
         """
         async with self.database.connect() as db, db.transaction():
-            await db.execute("DELETE FROM jobs WHERE certificate_id LIKE $1", _CERTIFICATES)
+            await db.execute("DELETE FROM jobs WHERE certificate_id LIKE $1", CERTIFICATE_IDS)
             await db.execute(
                 "UPDATE managed_certificates SET status = 'Active' "
                 "WHERE id LIKE $1 AND status <> 'Active'",
-                _CERTIFICATES,
+                CERTIFICATE_IDS,
             )
             rows = await db.fetch(
-                "SELECT id FROM managed_certificates WHERE id LIKE $1 ORDER BY id", _CERTIFICATES
+                "SELECT id FROM managed_certificates WHERE id LIKE $1 ORDER BY id", CERTIFICATE_IDS
             )
-        _check_fleet("certificates", len(rows), expected, "01_bulk_renewal_certs.sql")
+        check_size("certificates", len(rows), expected, "01_bulk_renewal_certs.sql")
         return [row["id"] for row in rows]
 
     async def certificates_renewing(self) -> int:
@@ -185,7 +194,7 @@ class Certctl:
             await self.database.fetchval(
                 "SELECT count(*) FROM managed_certificates "
                 "WHERE id LIKE $1 AND status = 'RenewalInProgress'",
-                _CERTIFICATES,
+                CERTIFICATE_IDS,
             )
         )
 
@@ -232,11 +241,3 @@ def share(items: Sequence[str], number: int, *, of: int) -> Sequence[str]:
     if not 0 <= number < of:
         raise IndexError(f"part {number} of {of}")
     return items[number * len(items) // of : (number + 1) * len(items) // of]
-
-
-def _check_fleet(what: str, found: int, expected: int, file: str) -> None:
-    if found != expected:
-        raise PreflightError(
-            f"the database has {found:,} load-test {what} and the scenario wants {expected:,}: the "
-            f"seed file {file} is missing from the seed folder (--certload-seed), or is another one"
-        )

@@ -55,11 +55,13 @@ class CheckFinding:
         name: What was checked, such as ``limiter``.
         passed: Whether it held.
         detail: What was found; of one that did not hold, what to do.
+        seconds: How long it took.
     """
 
     name: str
     passed: bool
     detail: str
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)

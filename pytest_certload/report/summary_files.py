@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from .record import RunRecord
-from .terminal import closing_table, run_text
+from .terminal import closing_table, preflight_text, run_text
 from .whole_file import not_written, write_whole
 
 __all__ = ["check_writable", "write_summary"]
@@ -46,6 +46,7 @@ def write_summary(record: RunRecord, directory: Path) -> tuple[Path, Path]:
         *closing_table([record], width=_TEXT_WIDTH, unicode=True),
         "",
         *run_text(record),
+        *preflight_text(record),
     ]
     files = directory / f"{stem}.json", directory / f"{stem}.txt"
     try:

@@ -14,7 +14,15 @@ from pytest_certload.units import format_duration, format_rate
 
 from .record import GeneratorRecord, RunRecord
 
-__all__ = ["LiveState", "closing_table", "failure_text", "live_line", "run_text", "stack_line"]
+__all__ = [
+    "LiveState",
+    "closing_table",
+    "failure_text",
+    "live_line",
+    "preflight_text",
+    "run_text",
+    "stack_line",
+]
 
 _FIGURES = ("p50", "p90", "p95", "p99", "max")
 _MOST_ERRORS = 10
@@ -126,6 +134,14 @@ def run_text(record: RunRecord) -> list[str]:
     ]
 
 
+def preflight_text(record: RunRecord) -> list[str]:
+    """The checks before the load, a line each."""
+    return [
+        f"preflight {'✓' if check.passed else '✗'} {check.name}: {check.detail}"
+        for check in record.proof.preflight
+    ]
+
+
 def _offer(record: RunRecord) -> Iterator[str]:
     parameters = dict(record.parameters)
     seconds = format_duration(record.duration_seconds * 1e9)
@@ -143,6 +159,11 @@ def _offer(record: RunRecord) -> Iterator[str]:
     )
     if record.generator is not None:
         yield f"generator {record.validity}: {_generator(record.generator)}"
+    checks = record.proof.preflight
+    if checks:
+        # A load that was made had no other; what failed is told in the error instead of it.
+        seconds = format_duration(sum(check.seconds for check in checks) * 1e9)
+        yield f"preflight: {len(checks)} checks passed in {seconds}"
     for reason in record.validity_reasons:
         yield f"{record.validity}: {reason}"
     if record.percentile_error is not None:

@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pytest_certload.errors import ConfigurationError
 
-__all__ = ["PRIVATE_SUFFIXES", "check_base_url", "check_host", "host_of"]
+__all__ = ["PRIVATE_SUFFIXES", "check_base_url", "check_host", "host_of", "is_loopback"]
 
 # Names that no public DNS answers: RFC 6761, RFC 6762, RFC 8375, ICANN's "internal", and the
 # ones that local networks have always used.
@@ -99,6 +99,15 @@ def host_of(url: str, *, name: str = "--certload-base-url") -> str:
             f"{name}: {parts.hostname} is more than one host; name the one that is to be loaded"
         )
     return _normal(parts.hostname)
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL leads to this machine by its loopback interface.
+
+    Raises:
+        ConfigurationError: It has no host.
+    """
+    return _is_loopback(host_of(url))
 
 
 def _split(url: str) -> SplitResult | None:

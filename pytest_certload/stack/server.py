@@ -23,6 +23,7 @@ __all__ = [
     "Answer",
     "Unreachable",
     "check_token",
+    "explain",
     "get",
     "identify",
     "wait_until_ready",
@@ -81,33 +82,43 @@ def get(endpoint: Endpoint, path: str, *, timeout: float = REQUEST_SECONDS) -> A
         connection.request("GET", parts.path + path, headers=headers)
         response = connection.getresponse()
         return Answer(status=response.status, body=response.read(BODY_LIMIT))
-    except ssl.SSLCertVerificationError as error:
-        raise StackError(_untrusted(endpoint, error)) from error
-    except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
-        # Docker's proxy accepts connections before anybody listens behind it, and hangs up.
-        raise Unreachable(
-            f"{endpoint.base_url} hangs up during the TLS handshake; check that the server runs."
-        ) from error
-    except ssl.SSLError as error:
-        raise StackError(
-            f"No TLS connection to {endpoint.base_url} ({error.reason or error}); "
-            "if the server speaks plain HTTP, write http:// in --certload-base-url."
-        ) from error
-    except (socket.gaierror, UnicodeError) as error:
-        raise StackError(
-            f"The host of {endpoint.base_url} cannot be resolved ({error}); "
-            "correct --certload-base-url."
-        ) from error
-    except (OSError, http.client.HTTPException) as error:
-        reason = "no answer in time" if isinstance(error, TimeoutError) else error
-        plain = endpoint.base_url.startswith("http:")
-        scheme = " If it speaks TLS, write https:// in --certload-base-url." if plain else ""
-        raise Unreachable(
-            f"{endpoint.base_url} cannot be reached ({reason}); "
-            f"check --certload-base-url and that the server runs.{scheme}"
-        ) from error
+    except (OSError, UnicodeError, http.client.HTTPException) as error:
+        raise explain(endpoint, error) from error
     finally:
         connection.close()
+
+
+def explain(endpoint: Endpoint, error: Exception) -> StackError:
+    """Why a server cannot be reached or trusted, and what to do.
+
+    Args:
+        endpoint: The server.
+        error: What its connection ended with.
+    """
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return StackError(_untrusted(endpoint, error))
+    if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        # Docker's proxy accepts connections before anybody listens behind it, and hangs up.
+        return Unreachable(
+            f"{endpoint.base_url} hangs up during the TLS handshake; check that the server runs."
+        )
+    if isinstance(error, ssl.SSLError):
+        return StackError(
+            f"No TLS connection to {endpoint.base_url} ({error.reason or error}); "
+            "if the server speaks plain HTTP, write http:// in --certload-base-url."
+        )
+    if isinstance(error, (socket.gaierror, UnicodeError)):
+        return StackError(
+            f"The host of {endpoint.base_url} cannot be resolved ({error}); "
+            "correct --certload-base-url."
+        )
+    reason = "no answer in time" if isinstance(error, TimeoutError) else error
+    plain = endpoint.base_url.startswith("http:")
+    scheme = " If it speaks TLS, write https:// in --certload-base-url." if plain else ""
+    return Unreachable(
+        f"{endpoint.base_url} cannot be reached ({reason}); "
+        f"check --certload-base-url and that the server runs.{scheme}"
+    )
 
 
 def _ssl_context(endpoint: Endpoint) -> ssl.SSLContext:

@@ -444,7 +444,7 @@ def test_a_refused_connection_is_an_error_and_no_crash(
         "assert result.error_rate < 0.01",
         'load.constant_arrival_rate(ask, rate=40, duration=0.5, base_url="http://127.0.0.1:9")',
     )
-    result = run(pytester, source)
+    result = run(pytester, source, "--certload-preflight=off")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*error rate = 100 %*", "*connection error*20*"])
 
@@ -662,7 +662,8 @@ def test_transports_and_connections(
         ("allow_dropped=2", "allow_dropped: 2 is no share from 0 to 1"),
         ('timeout="soon"', "timeout: 'soon' is not a duration"),
         ('grace="never"', "grace: 'never' is not a duration"),
-        ("max_in_flight=10**7", "max_in_flight: 10,000,000 connections want"),
+        ("preflight=5", "preflight: 5 is no list of checks; write preflight=[[]check[]]"),
+        ("preflight=[5]", "preflight: 5 is no check; give a list of functions"),
         ('when_full="wait"', "when_full: 'wait' is neither 'queue'"),
     ],
 )
@@ -722,7 +723,8 @@ def test_more_load_than_there_is_memory(pytester: pytest.Pytester, target: Targe
     source = scale_test(target, GET.format(path="/x"))
     result = run(pytester, source, "--certload-rate=999999999999999")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*ConfigurationError: storm: the samples of * offer less*"])
+    result.stdout.fnmatch_lines(["*PreflightError: 1 of 4 checks before the load failed*"])
+    result.stdout.fnmatch_lines(["*memory: storm: the samples of * offer less*"])
     assert "Traceback" not in result.stdout.str()
 
 

@@ -41,7 +41,11 @@ async def test_agent_storm(load: Load, certctl: Certctl) -> None:
 
     load.after_death(prove)
     result = await load.constant_arrival_rate(
-        heartbeat, rate=RATE, duration="5m", max_in_flight=200
+        heartbeat,
+        rate=RATE,
+        duration="5m",
+        max_in_flight=200,
+        preflight=certctl.preflight("agents"),
     )
 
     assert result.p95 < ms(500)

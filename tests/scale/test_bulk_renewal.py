@@ -57,7 +57,11 @@ async def test_bulk_renewal(load: Load, certctl: Certctl) -> None:
 
     load.after_death(prove)
     result = await load.constant_arrival_rate(
-        bulk_renew, rate=RATE, duration=DURATION, max_in_flight=30
+        bulk_renew,
+        rate=RATE,
+        duration=DURATION,
+        max_in_flight=30,
+        preflight=certctl.preflight("certificates"),
     )
 
     assert result.p95 < seconds(2)

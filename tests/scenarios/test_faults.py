@@ -29,12 +29,14 @@ def run_scenario(
     *environment: str,
     seed: Path = ROOT / "seed",
     transport: str = "aiohttp",
+    preflight: str = "on",
 ) -> Outcome:
     command = [
         *(sys.executable, "-m", "pytest", f"tests/scale/test_{name}.py", "-m", "scale"),
         *("-p", "no:cacheprovider", "--certload-stack=embedded", "--certload-duration=1500ms"),
         *("--certload-vus=20", f"--certload-results={results}", f"--certload-seed={seed}"),
         f"--certload-transport={transport}",
+        f"--certload-preflight={preflight}",
         *(f"--certload-server-env={variable}" for variable in environment),
     ]
     run = subprocess.run(
@@ -76,7 +78,9 @@ def test_without_a_fault_the_scenario_passes(name: str, transport: str, tmp_path
     ],
 )
 def test_a_fault_fails_the_scenario(name: str, fault: str, message: str, tmp_path: Path) -> None:
-    outcome = run_scenario(name, tmp_path, f"CERTLOAD_REFERENCE_FAULTS={fault}")
+    """By what the scenario sees of the load: the checks before it, which find some too, are left out."""
+    variable = f"CERTLOAD_REFERENCE_FAULTS={fault}"
+    outcome = run_scenario(name, tmp_path, variable, preflight="off")
     assert outcome.status == pytest.ExitCode.TESTS_FAILED, outcome.output
     assert message in outcome.output
     if outcome.summary is not None:
@@ -115,6 +119,42 @@ def test_refusals_by_the_limiter_are_errors_and_their_shape_is_held(
         tmp_path,
         "CERTCTL_RATE_LIMIT_ENABLED=true",
         f"CERTLOAD_REFERENCE_FAULTS={fault}",
+        preflight="off",
     )
     assert outcome.status == pytest.ExitCode.TESTS_FAILED, outcome.output
     assert message in outcome.output
+
+
+@pytest.mark.parametrize(
+    ("name", "variables", "failures"),
+    [
+        (
+            "agent_storm",
+            ["CERTLOAD_REFERENCE_FAULTS=forbid-writes"],
+            {"heartbeat": "is answered 403"},
+        ),
+        (
+            "bulk_renewal",
+            ["CERTLOAD_REFERENCE_FAULTS=error-500", "CERTCTL_RATE_LIMIT_ENABLED=true"],
+            {
+                "bulk-renew": "answers 500",
+                "limiter": "run certctl with CERTCTL_RATE_LIMIT_ENABLED=false",
+            },
+        ),
+        (
+            "acme_burst",
+            ["CERTLOAD_REFERENCE_ACME=spa-fallback"],
+            {"acme": "mounted over /app/web/dist"},
+        ),
+    ],
+)
+def test_what_can_be_known_before_the_load_prevents_it(
+    name: str, variables: list[str], failures: dict[str, str], tmp_path: Path
+) -> None:
+    outcome = run_scenario(name, tmp_path, *variables)
+    assert outcome.status == pytest.ExitCode.TESTS_FAILED, outcome.output
+    assert f"PreflightError: {len(failures)} of " in outcome.output
+    for check, message in failures.items():
+        (line,) = (x for x in outcome.output.splitlines() if x.startswith(f"E     {check}: "))
+        assert message in line
+    assert outcome.summary is None

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from pytest_certload.engine.clock import SystemClock
 from pytest_certload.engine.collector import QuietCollector
 from pytest_certload.engine.runner import WorkerReport
 from pytest_certload.engine.watchdog import SelfReport, Watchdog
-from pytest_certload.limits import check_descriptors, check_memory
+from pytest_certload.limits import check_descriptors, check_memory, check_ports
 from pytest_certload.samples import QUEUED, Connections, Observation
 from pytest_certload.stats.figures import figures_of
 from pytest_certload.testing import VirtualClock, run_virtual
@@ -271,11 +272,57 @@ class TestTheCollector:
 
 class TestWhatTheMachineHas:
     def test_descriptors(self) -> None:
-        check_descriptors(10)
+        assert check_descriptors(10).startswith("74 wanted, ")
         with pytest.raises(
             ConfigurationError, match=r"max_in_flight: 10,000,000 connections want .* \(ulimit -n\)"
         ):
             check_descriptors(10_000_000)
+
+    @pytest.mark.parametrize(
+        ("reuse", "loopback", "rate", "found"),
+        [
+            ("0", False, 15.0, "910 wanted, 1,000 there"),
+            ("0", True, 20.0, None),
+            ("2", True, 800.0, "810 wanted, 1,000 there"),
+            ("2", False, 20.0, None),
+            ("1", False, 800.0, "810 wanted, 1,000 there"),
+            ("1", False, 1000.0, None),
+            ("0", False, None, "10 wanted, 1,000 there"),
+        ],
+    )
+    def test_ports_of_fresh_connections(
+        self, tmp_path: Path, reuse: str, loopback: bool, rate: float | None, found: str | None
+    ) -> None:
+        (tmp_path / "ip_local_port_range").write_text("40000\t40999\n")
+        (tmp_path / "tcp_tw_reuse").write_text(f"{reuse}\n")
+
+        def check(connections: str, iterations: int = 100_000, slots: int = 10) -> str:
+            return check_ports(
+                slots,
+                connections=connections,
+                rate=rate,
+                iterations=None if rate is None else iterations,
+                loopback=loopback,
+                kernel=tmp_path,
+            )
+
+        if found is None:
+            with pytest.raises(
+                ConfigurationError, match=r"local ports may be wanted, as .* 1,000; "
+            ):
+                check("fresh")
+        else:
+            assert check("fresh") == found
+        assert check("fresh", iterations=5) == f"{10 if rate is None else 15} wanted, 1,000 there"
+        assert check("keep-alive") == "10 wanted, 1,000 there"
+        with pytest.raises(ConfigurationError, match="1,001 local ports may be wanted, and there"):
+            check("per-vu", slots=1001)
+
+    def test_ports_where_no_kernel_tells(self, tmp_path: Path) -> None:
+        found = check_ports(
+            10**6, connections="fresh", rate=1.0, iterations=1, loopback=False, kernel=tmp_path
+        )
+        assert found == "not known on this system"
 
     def test_memory_is_said_before_it_is_used(self) -> None:
         said: list[str] = []

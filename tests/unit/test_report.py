@@ -131,7 +131,10 @@ DATABASE = DatabaseFinding(
 )
 PROOF = ProofRecord(
     state=StateFinding(fingerprint="fedcba987654", rows={"agents": 5000}, origin="seeded"),
-    preflight=(CheckFinding(name="limiter", passed=True, detail="150 calls, no 429"),),
+    preflight=(
+        CheckFinding(name="reachable", passed=True, detail="127.0.0.1:8443", seconds=0.05),
+        CheckFinding(name="limiter", passed=True, detail="150 calls, no 429", seconds=0.16),
+    ),
     effects=(
         EffectsFinding(
             name="renewal jobs",
@@ -266,7 +269,7 @@ generators = st.builds(
     cpu_share=st.floats(0, 64),
 )
 numbers = st.floats(0, 1e9)
-checks = st.builds(CheckFinding, name=words, passed=st.booleans(), detail=words)
+checks = st.builds(CheckFinding, name=words, passed=st.booleans(), detail=words, seconds=numbers)
 databases = st.builds(
     replace,
     st.just(DATABASE),
@@ -435,6 +438,7 @@ class TestTheTable:
             "  constant_arrival_rate: offered 50/s, achieved 49.5/s for 2 s",
             "  100 due, 100 finished, 0 dropped, 0 unfinished; in flight up to 10, backlog up to 3",
             "  generator suspect: lag p99 20 ms, event loop p99 2 ms late, 25 % of a core, garbage collection at most 1 ms",
+            "  preflight: 2 checks passed in 210 ms",
             "  suspect: the machine's host gave 12% of its CPU time to others",
             "  reduced, not the full contract: duration 2 s instead of 5m",
             "  cpu: server 1.00 of 2 cores; memory 100 MB",

@@ -1,0 +1,307 @@
+"""certctl's checks before a load: each finds its fault, names the remedy, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from pytest_certload.certctl.preflight import CertctlChecks
+from pytest_certload.clients import open_client
+from pytest_certload.database import SessionDatabase
+from pytest_certload.errors import ConfigurationError
+from pytest_certload.proof.findings import CheckFinding
+from pytest_certload.proof.preflight import Check, Preflight, make_checks
+from pytest_certload.units import seconds
+
+from .conftest import LOOPBACK, READER, ROOT, Bench, Questions, Server
+
+FLEET = 3
+KINDS = ("agents", "certificates", "acme")
+NAMES = {
+    "agents": ["identity", "clock", "schema", "agents", "heartbeat", "limiter"],
+    "certificates": ["identity", "clock", "schema", "certificates", "bulk-renew", "limiter"],
+    "acme": ["identity", "clock", "schema", "acme", "limiter"],
+}
+
+
+def seed(database: Questions) -> None:
+    for file in sorted((ROOT / "seed").glob("0*.sql")):
+        database.execute(re.sub(r"generate_series\(1, (5000|10000)\)", f"generate_series(1, {FLEET})", file.read_text("utf-8")))  # fmt: skip
+
+
+async def ask(
+    checks: list[Check], base_url: str, *, transport: str = "aiohttp", **options: Any
+) -> dict[str, CheckFinding]:
+    client = open_client(
+        transport, base_url=base_url, connections=16, timeout=seconds(10), **options
+    )
+    async with client:
+        preflight = Preflight(
+            client=client,
+            base_url=base_url,
+            slots=1,
+            connections="keep-alive",
+            rate=None,
+            iterations=None,
+        )
+        found = await make_checks(checks, preflight)
+    return {finding.name: finding for finding in found}
+
+
+def look(
+    bench: Bench, server: Server, kind: str, *, key: str | None = None, transport: str = "aiohttp"
+) -> dict[str, CheckFinding]:
+    database = SessionDatabase(server.database.dsn)
+    return asyncio.run(
+        ask(
+            CertctlChecks(database=database, kind=kind, fleet=FLEET).all(),
+            f"https://{LOOPBACK}:{server.port}",
+            transport=transport,
+            ca_path=bench.authority.ca_path,
+            headers={"Authorization": f"Bearer {key or server.admin}"},
+        )
+    )
+
+
+def failed(findings: Mapping[str, CheckFinding]) -> dict[str, str]:
+    return {name: finding.detail for name, finding in findings.items() if not finding.passed}
+
+
+@pytest.fixture
+def own(bench: Bench) -> Iterator[Server]:
+    """A server of the test's own, on a database with a fleet of three."""
+    database = bench.migrated()
+    seed(database)
+    with bench.serving(database) as server:
+        yield server
+
+
+def traces(database: Questions) -> dict[str, list[Any]]:
+    return {
+        "agents": database.rows("SELECT * FROM agents ORDER BY id"),
+        "certificates": database.rows("SELECT * FROM managed_certificates ORDER BY id"),
+        "jobs": database.rows("SELECT * FROM jobs"),
+        "nonces": database.rows("SELECT * FROM acme_nonces"),
+    }
+
+
+@pytest.mark.parametrize("transport", ["aiohttp", "fast"])
+def test_a_good_server_passes_and_nothing_is_left_behind(
+    bench: Bench, own: Server, transport: str
+) -> None:
+    before = traces(own.database)
+    for kind in KINDS:
+        rows = int(own.database.value("SELECT count(*) FROM audit_events"))
+        found = look(bench, own, kind, transport=transport)
+        # The audit rows of what was asked are all there: none comes during the load. A bulk renewal
+        # writes one of its own besides, the limiter's burst none.
+        added = int(own.database.value("SELECT count(*) FROM audit_events")) - rows
+        assert failed(found) == {}
+        assert list(found) == NAMES[kind]
+        assert added == {"agents": 1, "certificates": 2, "acme": 2}[kind]
+        assert found["identity"].detail.startswith("certctl reference server")
+        assert found["limiter"].detail.startswith("150 requests in ")
+    assert traces(own.database) == before
+
+
+@pytest.mark.parametrize(
+    ("faults", "expected"),
+    [
+        (
+            "forbid-writes,unknown-profile-500",
+            {
+                "heartbeat": r"POST \S+/heartbeat is answered 403: .*CERTCTL_API_KEYS_NAMED",
+                "bulk-renew": r"POST \S+bulk-renew is answered 403: .*CERTCTL_API_KEYS_NAMED",
+                "acme": r"GET \S+/directory answers 500 .*prof-loadtest is in the database",
+            },
+        ),
+        (
+            "error-500,html-directory",
+            {
+                "heartbeat": r"POST \S+/heartbeat answers 500 .*look into the server's log",
+                "bulk-renew": r"POST \S+bulk-renew answers 500 .*look into the server's log",
+                "acme": r"GET \S+/directory answers HTML: .*empty directory .* /app/web/dist",
+            },
+        ),
+        (
+            "heartbeat-drop,no-nonce-header",
+            {
+                "heartbeat": "heartbeat of ag-loadtest-00001 was acknowledged and is not in the",
+                "acme": "new-nonce answers without Replay-Nonce",
+            },
+        ),
+        ("nonce-unstored", {"acme": "handed out two nonces and the database has 1 of them"}),
+    ],
+)
+def test_a_fault_is_found_before_the_load(
+    bench: Bench, faults: str, expected: dict[str, str]
+) -> None:
+    database = bench.migrated()
+    seed(database)
+    found: dict[str, str] = {}
+    with bench.serving(database, CERTLOAD_REFERENCE_FAULTS=faults) as server:
+        for kind in KINDS:
+            found |= failed(look(bench, server, kind))
+    assert found.keys() == expected.keys()
+    for name, message in expected.items():
+        assert re.search(message, found[name]), found[name]
+
+
+def test_a_limiter_that_is_on(bench: Bench) -> None:
+    database = bench.migrated()
+    seed(database)
+    with bench.serving(database, CERTCTL_RATE_LIMIT_ENABLED="true") as server:
+        first = look(bench, server, "agents")
+        # What is left in the bucket is not enough for the next one's questions, or for its burst.
+        second = look(bench, server, "certificates")
+    assert re.search(
+        r"of 150 requests at once are refused with 429: .*CERTCTL_RATE_LIMIT_ENABLED=false",
+        failed(first)["limiter"],
+    )
+    assert list(failed(first)) == ["limiter"]
+    assert "CERTCTL_RATE_LIMIT_ENABLED=false" in failed(second)["limiter"]
+    assert all("429" in detail for detail in failed(second).values())
+
+
+def test_a_limiter_that_is_wide_enough(bench: Bench) -> None:
+    database = bench.migrated()
+    seed(database)
+    wide = {"CERTCTL_RATE_LIMIT_ENABLED": "true", "CERTCTL_RATE_LIMIT_BURST": "5000"}
+    with bench.serving(database, **wide) as server:
+        assert failed(look(bench, server, "agents")) == {}
+
+
+def test_the_dashboard_in_place_of_acme(bench: Bench) -> None:
+    database = bench.migrated()
+    seed(database)
+    with bench.serving(database, CERTLOAD_REFERENCE_ACME="spa-fallback") as server:
+        found = failed(look(bench, server, "acme"))
+    assert list(found) == ["acme"]
+    assert "mounted over /app/web/dist" in found["acme"]
+
+
+def test_a_key_that_may_only_read_and_one_that_nobody_has(bench: Bench, own: Server) -> None:
+    for kind, name in (("agents", "heartbeat"), ("certificates", "bulk-renew")):
+        found = failed(look(bench, own, kind, key=READER))
+        assert list(found) == [name]
+        assert "403: the token may not do that" in found[name]
+        assert "key without :admin" in found[name]
+    found = failed(look(bench, own, "acme", key="nobody-has-this"))
+    assert list(found) == ["acme"]
+    assert "401: the token is not known" in found["acme"]
+
+
+def test_a_fleet_in_another_state(bench: Bench, own: Server) -> None:
+    own.database.execute("UPDATE agents SET status = 'Offline' WHERE id = 'ag-loadtest-00002'")
+    own.database.execute("DELETE FROM managed_certificates WHERE id = 'cert-loadtest-bulk-00003'")
+    found = failed(look(bench, own, "agents"))
+    assert list(found) == ["agents"]
+    assert "of 3 agents 1 are not Online and 0 are retired; set them back" in found["agents"]
+    found = failed(look(bench, own, "certificates"))
+    assert "has 2 load-test certificates and the scenario wants 3" in found["certificates"]
+    own.database.execute("UPDATE agents SET status = 'Offline'")
+    found = failed(look(bench, own, "agents"))
+    assert "no agent of the fleet is Online" in found["heartbeat"]
+
+
+def test_certificates_that_are_renewed_already(bench: Bench, own: Server) -> None:
+    assert own.renew({"certificate_ids": ["cert-loadtest-bulk-00001"]}).status == 200
+    found = failed(look(bench, own, "certificates"))
+    assert "of 3 certificates 1 are not Active, and they have 1 jobs" in found["certificates"]
+
+
+def test_a_profile_that_no_seed_brought(bench: Bench, own: Server) -> None:
+    own.database.execute("DELETE FROM certificate_profiles")
+    found = failed(look(bench, own, "acme"))
+    assert "prof-loadtest is not in the database: the seed file 00_base.sql" in found["acme"]
+
+
+def test_columns_and_tables_that_are_missing(bench: Bench, own: Server) -> None:
+    own.database.execute("ALTER TABLE jobs RENAME COLUMN type TO kind")
+    assert (
+        "the database has no jobs.type: it is not migrated"
+        in (failed(look(bench, own, "certificates"))["schema"])
+    )
+    own.database.execute("ALTER TABLE acme_nonces RENAME TO nonces")
+    missing = failed(look(bench, own, "acme"))["schema"]
+    assert "no acme_nonces.expires_at, acme_nonces.issued_at, acme_nonces.nonce," in missing
+
+
+def test_a_server_that_writes_the_wrong_time(bench: Bench, own: Server) -> None:
+    own.database.execute(
+        """
+        CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF NEW.last_heartbeat_at > OLD.last_heartbeat_at THEN
+                NEW.last_heartbeat_at := NEW.last_heartbeat_at - interval '10 minutes';
+            END IF;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER late BEFORE UPDATE ON agents FOR EACH ROW EXECUTE FUNCTION late();
+        """
+    )
+    found = failed(look(bench, own, "agents"))
+    assert list(found) == ["heartbeat"]
+    assert re.search(r"(599\.\d|600\.0) s behind the database's clock", found["heartbeat"])
+
+
+def test_a_database_with_another_clock(bench: Bench, own: Server) -> None:
+    name = own.database.value("SELECT current_database()")
+    own.database.execute(
+        "CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS "
+        "$$ SELECT pg_catalog.clock_timestamp() + interval '1 minute' $$;"
+        f"ALTER DATABASE {name} SET search_path = public, pg_catalog"
+    )
+    found = failed(look(bench, own, "acme"))
+    assert list(found) == ["clock"]
+    assert re.search(r"database's clock is (60\.0|59\.9) s ahead of this machine's", found["clock"])
+
+
+@pytest.mark.parametrize(
+    ("date", "detail"),
+    [
+        ("Wed, 01 Jan 2020 00:00:00 GMT", r"server's clock is [\d,.]+ s behind this machine's"),
+        ("Sat, 01 Jan 2050 00:00:00 GMT", r"server's clock is [\d,.]+ s ahead of this machine's"),
+    ],
+)
+def test_a_server_with_another_clock(own: Server, date: str, detail: str) -> None:
+    async def answer(_: web.BaseRequest) -> web.Response:
+        return web.json_response({"version": "2.0.9"}, headers={"Date": date})
+
+    found = failed(asyncio.run(ask_a_stranger(answer, own)))
+    assert re.search(detail, found["clock"])
+    assert "identity" not in found
+
+
+def test_a_server_that_is_another_product(own: Server) -> None:
+    async def answer(_: web.BaseRequest) -> web.Response:
+        return web.Response(text="<html>", content_type="text/html")
+
+    found = failed(asyncio.run(ask_a_stranger(answer, own)))
+    assert "is no certctl: /api/v1/version answers 200 '<html>'; correct" in found["identity"]
+    assert "answers HTML: the server is no certctl" in found["bulk-renew"]
+
+
+async def ask_a_stranger(answer: Any, server: Server) -> dict[str, CheckFinding]:
+    runner = web.ServerRunner(web.Server(answer))
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, LOOPBACK, 0).start()
+        host, port = runner.addresses[0][:2]
+        checks = CertctlChecks(
+            database=SessionDatabase(server.database.dsn), kind="certificates", fleet=FLEET
+        )
+        return await ask(
+            [checks.identity, checks.clock, checks.bulk_renew], f"http://{host}:{port}"
+        )
+    finally:
+        await runner.cleanup()
+
+
+def test_a_kind_that_is_none() -> None:
+    with pytest.raises(ConfigurationError, match="'agent' is none of acme, agents, certificates"):
+        CertctlChecks(database=SessionDatabase("postgresql://localhost/x"), kind="agent")
