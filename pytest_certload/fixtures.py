@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +14,7 @@ from pytest_certload.face import FACE
 if TYPE_CHECKING:
     from pytest_certload.certctl.api import Certctl
     from pytest_certload.database import SessionDatabase
+    from pytest_certload.proof.witness import Witness
     from pytest_certload.session import Load
     from pytest_certload.stack import ProductSpec, Stack
 
@@ -27,6 +28,7 @@ def load(request: pytest.FixtureRequest) -> Load:
     It starts no stack by itself: the server is the stack's when the test asks for one
     (``certctl``, ``certload_stack``), else ``base_url`` of the call, the marker or the option.
     """
+    from pytest_certload.proof.evidence import witnesses_of
     from pytest_certload.session import Load
     from pytest_certload.stack import Endpoint
     from pytest_certload.stack.hosts import check_base_url, check_host
@@ -38,6 +40,7 @@ def load(request: pytest.FixtureRequest) -> Load:
     mark = gate.read_mark(request.node)
     endpoint: Endpoint | None = None
     description: dict[str, str] = {}
+    witnesses: Callable[[], Sequence[Witness]] = tuple
     if mark.base_url is not None:
         check_host(mark.base_url, settings.allow_host, name="scale(base_url=…)")
         base_url = check_base_url(mark.base_url, name="scale(base_url=…)")
@@ -46,12 +49,15 @@ def load(request: pytest.FixtureRequest) -> Load:
         stack: Stack = request.getfixturevalue("certload_stack")
         endpoint = stack.endpoint
         description = stack.describe()
+        if settings.evidence:
+            witnesses = witnesses_of(stack)
     return Load(
         face.bookkeeper,
         nodeid=request.node.nodeid,
         name=mark.name or _scenario_name(request.node.name),
         endpoint=endpoint,
         stack=description,
+        witnesses=witnesses,
     )
 
 

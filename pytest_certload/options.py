@@ -148,6 +148,12 @@ def _yes(value: str, base: Path) -> bool:
     raise ConfigurationError(f"{value!r} is neither true nor false")
 
 
+def _switch(value: str, base: Path) -> bool:
+    if value not in ("on", "off"):
+        raise ConfigurationError(f"{value!r} is neither on nor off; choose one of them")
+    return value == "on"
+
+
 def _url(value: str, base: Path) -> str:
     from pytest_certload.stack.hosts import check_base_url
 
@@ -189,6 +195,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(name="samples", metavar="WHAT", parse=_samples, default="keep",
            help="keep every sample, or sketch: figures of a fixed size, however long the run "
                 "(default: keep)"),
+    Option(name="evidence", metavar="ON", parse=_switch, default="on",
+           help="look at the stack's Postgres while a load runs: on or off (default: on)"),
     Option(name="seed", metavar="DIR", parse=_path,
            help="folder of SQL files, applied in lexical order (default: the product's own seed)"),
     Option(name="base-url", metavar="URL", parse=_url,
@@ -231,6 +239,7 @@ class Settings:
     results: Path
     export: str | None
     samples: str
+    evidence: bool
     seed: Path | None
     base_url: str | None
     dsn: str | None = field(repr=False)

@@ -422,8 +422,8 @@ async def _looking_on(witnesses: Sequence[Witness], proof: Proof) -> AsyncIterat
             await witness.begin()
         yield
     finally:
-        for witness in begun:
-            await witness.end(proof)
+        # All at once: what one has to wait for must not make the others late.
+        await asyncio.gather(*(witness.end(proof) for witness in begun))
 
 
 async def _watched(engines: Sequence[ScenarioRun], clock: SystemClock) -> SelfReport:

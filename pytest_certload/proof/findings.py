@@ -192,16 +192,17 @@ class DatabaseMoment:
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseFinding:
-    """What Postgres says of the load.
+    """What Postgres says of the load, the questions of this package left out.
 
     Attributes:
-        seconds: Between the readings before and after.
+        seconds: From the reading before to the end of the load.
         settings: Twelve hex digits of all settings that are not the default.
         commits, rollbacks, deadlocks: Transactions.
         cache_hit_share: Share of the pages that were in its cache.
         read_bytes, written_bytes: By connections, from and to files (pg_stat_io, version 16).
         wal_bytes, wal_records, wal_full_pages: Write-ahead log.
         statements: Those that took most time, the longest first.
+        statement_seconds: Time that all statements took together; None: nobody counted.
         tables: Those that changed, the most changed first.
         waits: What was waited for, the most frequent first.
         moments: Two looks at the connections a second.
@@ -223,6 +224,7 @@ class DatabaseFinding:
     wal_records: int | None
     wal_full_pages: int | None
     statements: tuple[StatementFinding, ...]
+    statement_seconds: float | None
     tables: tuple[TableFinding, ...]
     waits: tuple[WaitFinding, ...]
     moments: tuple[DatabaseMoment, ...]
