@@ -29,6 +29,7 @@ from pytest_certload.engine.scenario import (
     check_iteration_function,
     current_iteration,
 )
+from pytest_certload.engine.traffic import Traffic
 from pytest_certload.engine.watchdog import SelfReport, Watchdog
 from pytest_certload.errors import ConfigurationError, InvalidRun, ScenarioError
 from pytest_certload.limits import check_descriptors, check_memory
@@ -52,6 +53,7 @@ class Load:
 
     Attributes:
         runs: What this test has run so far.
+        traffic: The requests of the load that runs, or of the last one.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Load:
         self._stack = stack
         self._witnesses = witnesses
         self._watching: list[Witness] = []
+        self.traffic = Traffic()
 
     @property
     def runs(self) -> list[Run]:
@@ -221,6 +224,7 @@ class Load:
         )
 
         clock = SystemClock()
+        self.traffic = Traffic()
         runs: list[tuple[Run, ScenarioRun]] = []
         async with AsyncExitStack() as clients:
             for scenario, reduced in scaled:
@@ -245,6 +249,7 @@ class Load:
                     keep_samples=keep_samples,
                     on_progress=None if live is None else _shower(live, scenario.name, window),
                     on_finish=None if live is None else window.note,
+                    traffic=self.traffic,
                 )
                 run = self._open(
                     scenario.name, scenario.executor, reduced, stack, checked.must_be_answered

@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING, Protocol
 from pytest_certload.database import SessionDatabase
 from pytest_certload.engine.scenario import Iteration
 from pytest_certload.errors import ConfigurationError, PreflightError
+from pytest_certload.proof.backlog import Backlog
+
+from .audit import AuditRows, acknowledged, at_most
 
 if TYPE_CHECKING:
+    from pytest_certload.session import Load
     from pytest_certload.stack import Stack
 
 __all__ = ["ACME_PROFILE", "AGENTS", "CERTIFICATES", "Agent", "Certctl", "share"]
@@ -193,6 +197,28 @@ class Certctl:
     async def acme_nonces(self) -> int:
         """How many nonces are in the database."""
         return int(await self.database.fetchval("SELECT count(*) FROM acme_nonces"))
+
+    # Audit log.
+
+    def audit_backlog(self, load: Load, *, limit: object = "10s") -> Backlog:
+        """Watches whether each request of a load gets its audit row, and the chain of the rows.
+
+        ``load.watch(certctl.audit_backlog(load))`` before the load, ``result.caught_up()`` after
+        it. It counts what is asked on ``iteration.client``; paths that certctl does not audit
+        (``/health``, ``/ready``, ``/api/v1/version``) do not belong into such a load.
+
+        Args:
+            load: Makes the requests.
+            limit: How long after the load the last row may come.
+        """
+        return Backlog(
+            "audit rows",
+            self.database,
+            AuditRows(),
+            wanted=lambda: acknowledged(load.traffic),
+            most=lambda: at_most(load.traffic),
+            limit=limit,
+        )
 
     # Rules.
 

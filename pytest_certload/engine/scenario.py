@@ -22,6 +22,7 @@ from pytest_certload.units import Duration
 
 from .clock import Clock
 from .recorder import Recorder
+from .traffic import Traffic
 
 if TYPE_CHECKING:
     import aiohttp
@@ -257,6 +258,7 @@ class Iteration(Marks):
 
     def sent(self, at: int, reused: bool) -> None:
         """A request was handed to the socket."""
+        self._run.traffic.sent += 1
         self._note_sent(at, reused)
         if self._step is not None:
             self._step._note_sent(at, reused)
@@ -264,6 +266,7 @@ class Iteration(Marks):
     def answered(self, response: Response, at: int) -> None:
         """A response's status and headers are there; its first byte came at ``at``."""
         self._unanswered = False
+        self._run.traffic.note_answer(response.status)
         self.first_byte = at
         if self._step is not None:
             self._step.first_byte = at
@@ -435,6 +438,7 @@ class RunContext:
         classify: Names the outcome of a client's exceptions.
         seed: Seeds ``Iteration.rng``.
         over: Told ``(outcome, end, response_time)`` of every iteration when it is over.
+        traffic: Counts the requests.
 
     Attributes:
         stopping: The run is over, and what is in flight is being cancelled.
@@ -450,6 +454,7 @@ class RunContext:
         classify: Classify,
         seed: int,
         over: Callable[[Outcome, int, int], None],
+        traffic: Traffic,
     ) -> None:
         self.scenario = scenario
         self.clients = clients
@@ -458,6 +463,7 @@ class RunContext:
         self.classify = classify
         self.seed = seed
         self.over = over
+        self.traffic = traffic
         self.stopping = False
 
     async def iterate(

@@ -125,8 +125,12 @@ class Counters:
     missing: tuple[str, ...] = ()
 
 
-async def read_counters(database: Database) -> Counters:
+async def read_counters(database: Database, *, closing: bool = False) -> Counters:
     """Read all there is.
+
+    Args:
+        closing: It is the reading after. Statements are read nearest to the load, so that these
+            readings are not among those that it had to bear.
 
     Raises:
         StackError: The connection was lost.
@@ -171,16 +175,17 @@ async def read_counters(database: Database) -> Counters:
             if row["queryid"] is not None
         }
 
-    return Counters(
+    statements = await attempt("pg_stat_statements", read_statements) if closing else None
+    read = Counters(
         settings=await attempt("settings", _read_settings),
         database=await attempt("pg_stat_database", counting(_DATABASE, "pg_stat_database")),
         wal=await attempt("pg_stat_wal", counting(_WAL, "pg_stat_wal")),
         io=await attempt("pg_stat_io", read_io),
-        statements=await attempt("pg_stat_statements", read_statements),
         tables=await attempt("tables", _read_tables),
-        resets=resets,
-        missing=tuple(missing),
     )
+    if not closing:
+        statements = await attempt("pg_stat_statements", read_statements)
+    return replace(read, statements=statements, resets=resets, missing=tuple(missing))
 
 
 class _NotThere(Exception):

@@ -106,6 +106,7 @@ class BacklogFinding:
         done: How much there was.
         peak: The most that was still to be done at a reading.
         caught_up: From the end of the load until all was done; None: not within the limit.
+        limit: How long after the load the last of it was waited for.
         broken: What is wrong with what was done; None when nothing is, or nothing was looked at.
         moments: The readings.
     """
@@ -115,8 +116,20 @@ class BacklogFinding:
     done: int
     peak: int
     caught_up: float | None
+    limit: float
     broken: str | None
     moments: tuple[BacklogMoment, ...]
+
+    @property
+    def fault(self) -> str | None:
+        """Why the work does not count as done; None when it does."""
+        if self.done < self.wanted:
+            lacking = (
+                f"{self.wanted - self.done:,} of {self.wanted:,} are missing {self.limit:g} s "
+                "after the load"
+            )
+            return f"{lacking}; {self.broken}" if self.broken else lacking
+        return self.broken
 
 
 @dataclass(frozen=True, kw_only=True)

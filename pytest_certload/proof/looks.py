@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from random import Random
 from time import monotonic
+from typing import Any
 
 from pytest_certload.database import APPLICATION, Database, SessionDatabase
 from pytest_certload.errors import StackError
 
+from .connection import KeptConnection
 from .findings import DatabaseMoment, WaitFinding
 
 __all__ = ["EVERY", "Looks"]
@@ -54,7 +57,7 @@ class Looks:
     """
 
     def __init__(self, database: SessionDatabase, *, every: float = EVERY) -> None:
-        self._database = database
+        self._connection = KeptConnection(database, seconds=_LOOK_SECONDS)
         self._every = every
         self._random = Random()
         self._waits: Counter[str] = Counter()
@@ -103,20 +106,17 @@ class Looks:
     async def _run(self) -> None:
         while not self._over.is_set():
             try:
-                async with self._database.connect() as database:
-                    while not self._over.is_set():
-                        await self._look(database)
-                        await self._pause()
+                await self._look()
             except StackError as error:
                 self._begin_gap(str(error))
-            except TimeoutError:
-                self._begin_gap(f"Postgres does not answer within {_LOOK_SECONDS:g} s")
-            await self._pause()
+            with suppress(TimeoutError):
+                seconds = self._every * self._random.uniform(0.5, 1.5)
+                await asyncio.wait_for(self._over.wait(), seconds)
+        await self._connection.close()
 
-    async def _look(self, database: Database) -> None:
+    async def _look(self) -> None:
         before = monotonic()
-        async with asyncio.timeout(_LOOK_SECONDS):
-            rows = await database.fetch(_CONNECTIONS)
+        rows = await self._connection.ask(_connections)
         after = monotonic()
         self._end_gap()
         self.seconds += after - before
@@ -155,7 +155,6 @@ class Looks:
             f"{reason}"
         )
 
-    async def _pause(self) -> None:
-        seconds = self._every * self._random.uniform(0.5, 1.5)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._over.wait(), seconds)
+
+async def _connections(database: Database) -> list[Mapping[str, Any]]:
+    return await database.fetch(_CONNECTIONS)

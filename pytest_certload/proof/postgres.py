@@ -50,7 +50,7 @@ class DatabaseWitness:
 
     async def begin(self) -> None:
         """Read, and begin to look."""
-        self._before = await self._read("the reading before")
+        self._before = await self._read("the reading before", closing=False)
         self._began = monotonic()
         self._looks.start()
 
@@ -61,7 +61,7 @@ class DatabaseWitness:
         """
         seconds = monotonic() - self._began
         await self._looks.stop()
-        first = await self._read("the reading after")
+        first = await self._read("the reading after", closing=True)
         # What is asked from now on disturbs no load, and does not count as the price.
         looked = self._since_begin(first)
         proof.database = self._finding(seconds, looked, looked)
@@ -69,7 +69,7 @@ class DatabaseWitness:
             return
         patience = min(max(seconds * _PATIENCE_SHARE, _LEAST_PATIENCE), _REPORT_SECONDS + 0.5)
         restless = await self._wait_for_figures(patience)
-        last = await self._read("the last reading") or first
+        last = await self._read("the last reading", closing=True) or first
         if restless:
             self._missing.append(
                 f"figures of the last second: {restless} connections kept some to themselves; they "
@@ -78,10 +78,10 @@ class DatabaseWitness:
             )
         proof.database = self._finding(seconds, looked, self._since_begin(last))
 
-    async def _read(self, what: str) -> Counters | None:
+    async def _read(self, what: str, *, closing: bool) -> Counters | None:
         try:
             async with asyncio.timeout(_READ_SECONDS), self._database.connect() as database:
-                return await read_counters(database)
+                return await read_counters(database, closing=closing)
         except StackError as error:
             self._missing.append(f"{what}: {error}")
         except TimeoutError:

@@ -45,6 +45,7 @@ async def test_acme_burst(load: Load, certctl: Certctl) -> None:
                 "an unknown renewal id is an ACME problem of type malformed",
             )
 
+    load.watch(certctl.audit_backlog(load))
     result = await load.constant_vus(visit, vus=200, duration="5m")
 
     assert result.step("directory").p95 < ms(500)
@@ -62,3 +63,4 @@ async def test_acme_burst(load: Load, certctl: Certctl) -> None:
     )
     if not result.summary.errors:
         result.integrity("nonces in the database", actual=added, expected=acknowledged)
+    result.caught_up()

@@ -31,6 +31,7 @@ async def test_agent_storm(load: Load, certctl: Certctl) -> None:
         iteration.check(answer == {"status": "heartbeat_recorded"}, "the heartbeat is recorded")
         acknowledged.add(agent.id)
 
+    load.watch(certctl.audit_backlog(load))
     result = await load.constant_arrival_rate(
         heartbeat, rate=RATE, duration="5m", max_in_flight=200
     )
@@ -52,3 +53,4 @@ async def test_agent_storm(load: Load, certctl: Certctl) -> None:
     result.integrity(
         "agents Offline", actual=await certctl.agents_offline(acknowledged), expected=0
     )
+    result.caught_up()

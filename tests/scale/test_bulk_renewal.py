@@ -41,6 +41,7 @@ async def test_bulk_renewal(load: Load, certctl: Certctl) -> None:
         )
         jobs.update((job, certificate) for certificate, job in enqueued.items())
 
+    load.watch(certctl.audit_backlog(load))
     result = await load.constant_arrival_rate(
         bulk_renew, rate=RATE, duration=DURATION, max_in_flight=30
     )
@@ -59,3 +60,4 @@ async def test_bulk_renewal(load: Load, certctl: Certctl) -> None:
             actual=await certctl.certificates_renewing(),
             expected=len(jobs),
         )
+    result.caught_up()

@@ -152,6 +152,7 @@ PROOF = ProofRecord(
             done=100,
             peak=12,
             caught_up=0.3,
+            limit=10.0,
             broken=None,
             moments=(BacklogMoment(at=1.0, wanted=50, done=38),),
         ),
