@@ -32,13 +32,13 @@ SELECT coalesce((SELECT row_hash FROM audit_chain_head WHERE id = 1), '') AS hea
 """
 _COUNT = "SELECT count(*) FROM audit_events WHERE timestamp > $1 AND action LIKE 'api\\_%'"
 # Eight octets of each hash, packed: a row is 17 octets here, and Python objects in the hundreds.
-# Rows that other requests had written shortly before may stand between.
+# Rows that were not caused by requests are on the chain; their times may be another clock's.
 _LINKS = """
 SELECT coalesce((SELECT row_hash FROM audit_chain_head WHERE id = 1), '') AS head,
        string_agg(
            decode(left(coalesce(nullif(prev_hash, ''), repeat('0', 16)), 16), 'hex')
                || decode(left(row_hash, 16), 'hex')
-               || CASE WHEN timestamp > $1 THEN '\\x01'::bytea ELSE '\\x00'::bytea END,
+               || CASE WHEN timestamp > $1 AND action LIKE 'api\\_%' THEN '\\x01'::bytea ELSE '\\x00'::bytea END,
            '') AS links
 FROM audit_events WHERE timestamp > $1 - interval '1 minute'
 """

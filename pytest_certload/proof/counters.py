@@ -21,8 +21,7 @@ T = TypeVar("T")
 _SESSION = """
 SELECT set_config('stats_fetch_consistency', 'none', false),
        set_config('statement_timeout', '5s', false),
-       set_config('max_parallel_workers_per_gather', '0', false),
-       pg_stat_force_next_flush()
+       set_config('max_parallel_workers_per_gather', '0', false)
 """
 # What is the same for every cluster that is set up alike: no paths, no ports, nothing of ours.
 _SETTINGS = """
@@ -175,17 +174,30 @@ async def read_counters(database: Database, *, closing: bool = False) -> Counter
             if row["queryid"] is not None
         }
 
-    statements = await attempt("pg_stat_statements", read_statements) if closing else None
+    async def read_statements_and_transactions() -> tuple[Any, Any]:
+        # What this connection has asked already is to be in the figures of both readings.
+        await database.fetch("SELECT pg_stat_force_next_flush()")
+        statements = await attempt("pg_stat_statements", read_statements) if closing else None
+        transactions = await attempt("pg_stat_database", counting(_DATABASE, "pg_stat_database"))
+        if not closing:
+            statements = await attempt("pg_stat_statements", read_statements)
+        return statements, transactions
+
+    nearest = await read_statements_and_transactions() if closing else None
     read = Counters(
         settings=await attempt("settings", _read_settings),
-        database=await attempt("pg_stat_database", counting(_DATABASE, "pg_stat_database")),
         wal=await attempt("pg_stat_wal", counting(_WAL, "pg_stat_wal")),
         io=await attempt("pg_stat_io", read_io),
         tables=await attempt("tables", _read_tables),
     )
-    if not closing:
-        statements = await attempt("pg_stat_statements", read_statements)
-    return replace(read, statements=statements, resets=resets, missing=tuple(missing))
+    statements, transactions = nearest or await read_statements_and_transactions()
+    return replace(
+        read,
+        statements=statements,
+        database=transactions,
+        resets=resets,
+        missing=tuple(missing),
+    )
 
 
 class _NotThere(Exception):
