@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         SeedError,
         StackError,
     )
+    from .proof.backlog import Backlog, Counted
     from .samples import Outcome, Samples
     from .session import Load
     from .units import Duration, Rate, minutes, ms, seconds, us
@@ -38,11 +39,13 @@ if TYPE_CHECKING:
     from .verdict.result import CombinedResult, RunResult, StepResult
 
 _HOMES = {
+    "Backlog": "proof.backlog",
     "CertloadError": "errors",
     "CombinedResult": "verdict.result",
     "ConfigurationError": "errors",
     "ConstantArrivalRate": "engine.executors.constant_arrival_rate",
     "ConstantVUs": "engine.executors.constant_vus",
+    "Counted": "proof.backlog",
     "Duration": "units",
     "IntegrityFailed": "errors",
     "InvalidRun": "errors",
@@ -74,11 +77,13 @@ _HOMES = {
 }
 
 __all__ = [
+    "Backlog",
     "CertloadError",
     "CombinedResult",
     "ConfigurationError",
     "ConstantArrivalRate",
     "ConstantVUs",
+    "Counted",
     "Duration",
     "IntegrityFailed",
     "InvalidRun",
