@@ -47,6 +47,9 @@ from pytest_certload.verdict.result import CombinedResult, RunResult
 
 __all__ = ["Load"]
 
+#: How long witnesses may still wait for something when the load was interrupted.
+_INTERRUPTED_SECONDS = 2.0
+
 
 class Load:
     """Makes load. Await one of its methods in an async test.
@@ -426,9 +429,27 @@ async def _looking_on(witnesses: Sequence[Witness], proof: Proof) -> AsyncIterat
             begun.append(witness)
             await witness.begin()
         yield
-    finally:
-        # All at once: what one has to wait for must not make the others late.
-        await asyncio.gather(*(witness.end(proof) for witness in begun))
+    except BaseException:
+        await _end(begun, proof, patience=_INTERRUPTED_SECONDS)
+        raise
+    await _end(begun, proof, patience=None)
+
+
+async def _end(witnesses: Sequence[Witness], proof: Proof, *, patience: float | None) -> None:
+    """End all witnesses together: what one has to wait for must not make the others late.
+
+    Args:
+        patience: How many seconds they may wait for something; None: as long as each one wants.
+    """
+    endings = [asyncio.create_task(witness.end(proof)) for witness in witnesses]
+    if not endings:
+        return
+    _, late = await asyncio.wait(endings, timeout=patience)
+    for ending in late:
+        ending.cancel()
+    for outcome in await asyncio.gather(*endings, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            raise outcome
 
 
 async def _watched(engines: Sequence[ScenarioRun], clock: SystemClock) -> SelfReport:

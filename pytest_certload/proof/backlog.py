@@ -133,7 +133,6 @@ class Backlog:
                 await self._task
                 caught_up = await self._catch_up(ended)
                 broken = await self._find_fault()
-            await self._connection.close()
         finally:
             proof.backlogs.append(
                 BacklogFinding(
@@ -147,6 +146,7 @@ class Backlog:
                     moments=tuple(self._moments),
                 )
             )
+            await self._connection.close()
 
     async def _run(self) -> None:
         while not self._over.is_set():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from pytest_certload.proof.findings import BacklogFinding, DatabaseFinding
 from pytest_certload.stats.summary import LatencySummary, StepSummary
 
 from .record import GeneratorRecord, RunRecord
@@ -32,6 +33,8 @@ def junit_properties(record: RunRecord) -> list[tuple[str, str]]:
         (f"{prefix}.achieved_rate", _decimal(record.achieved_rate)),
         *_percentile_error(prefix, record.percentile_error),
         *_generator(f"{prefix}.generator", record.generator),
+        *_database(f"{prefix}.database", record.proof.database),
+        *_backlogs(prefix, record.proof.backlogs),
         *_step(prefix, record.iterations),
     ]
     for step in record.steps:
@@ -50,6 +53,25 @@ def _generator(prefix: str, own: GeneratorRecord | None) -> Iterator[tuple[str, 
         yield from _latency(f"{prefix}.lag", own.lag)
         yield f"{prefix}.cpu_share", _decimal(own.cpu_share)
         yield f"{prefix}.loop_lag.p99", _decimal(own.loop_lag_p99 / 1e9)
+
+
+def _database(prefix: str, found: DatabaseFinding | None) -> Iterator[tuple[str, str]]:
+    if found is not None:
+        yield f"{prefix}.cost_share", _decimal(found.cost_share)
+        if found.cache_hit_share is not None:
+            yield f"{prefix}.cache_hit_share", _decimal(found.cache_hit_share)
+        if found.active_mean is not None:
+            yield f"{prefix}.active_mean", _decimal(found.active_mean)
+
+
+def _backlogs(prefix: str, backlogs: Iterable[BacklogFinding]) -> Iterator[tuple[str, str]]:
+    for found in backlogs:
+        name = f"{prefix}.{found.name.replace(' ', '_')}"
+        yield f"{name}.wanted", str(found.wanted)
+        yield f"{name}.done", str(found.done)
+        yield f"{name}.peak", str(found.peak)
+        if found.caught_up is not None:
+            yield f"{name}.caught_up", _decimal(found.caught_up)
 
 
 def _step(prefix: str, step: StepSummary) -> Iterator[tuple[str, str]]:

@@ -45,6 +45,7 @@ BAD = [
         "all",
         "'all' is nothing to do with samples; choose one of keep, sketch",
     ),
+    ("--certload-evidence", "some", "'some' is neither on nor off; choose one of them"),
     ("--certload-server-port", "99999", "'99999' is not a port*"),
     ("--certload-server-env", "NOVALUE", "'NOVALUE' is not NAME=VALUE"),
     ("--certload-boot-timeout", "x", "'x' is not a duration*"),
