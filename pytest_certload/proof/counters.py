@@ -67,6 +67,7 @@ SELECT CASE schemaname WHEN 'public' THEN '' ELSE schemaname || '.' END || relna
        n_dead_tup AS dead, pg_table_size(relid) AS table_size, pg_indexes_size(relid) AS index_size
 FROM pg_stat_user_tables
 """
+_REMEDY = "SELECT 'GRANT pg_read_all_stats TO ' || quote_ident(current_user)"
 _HIDDEN = "<insufficient privilege>"
 
 
@@ -128,75 +129,34 @@ async def read_counters(database: Database, *, closing: bool = False) -> Counter
     """Read all there is.
 
     Args:
-        closing: It is the reading after. Statements are read nearest to the load, so that these
-            readings are not among those that it had to bear.
+        closing: It is the reading after. Statements and transactions are read nearest to the load,
+            so that the rest of a reading is not taken for a part of it.
 
     Raises:
         StackError: The connection was lost.
     """
     await database.fetch(_SESSION)
-    missing: list[str] = []
-
-    async def attempt(what: str, read: Callable[[Database], Awaitable[T]]) -> T | None:
-        try:
-            return await read(database)
-        except StatementError as error:
-            missing.append(f"{what}: {error.reason} (SQLSTATE {error.sqlstate})")
-        except _NotThere as error:
-            missing.append(f"{what}: {error}")
-        return None
-
-    resets: dict[str, str | None] = {}
-
-    def counting(sql: str, source: str) -> Callable[[Database], Awaitable[Mapping[str, int]]]:
-        async def read(database: Database) -> Mapping[str, int]:
-            (row,) = await database.fetch(sql)
-            resets[source] = row["stats_reset"]
-            return {k: int(v or 0) for k, v in row.items() if k != "stats_reset"}
-
-        return read
-
-    async def read_io(database: Database) -> Mapping[str, int]:
-        sql = _IO.format(**_io_columns(await _column(database, _COLUMNS_OF_IO)))
-        return await counting(sql, "pg_stat_io")(database)
-
-    async def read_statements(database: Database) -> Mapping[object, Statement]:
-        home = await database.fetchval(_HOME_OF_STATEMENTS)
-        if home is None:
-            raise _NotThere("the extension is not in this database; CREATE EXTENSION it there")
-        rows = await database.fetch(_STATEMENTS.format(home=home))
-        resets["pg_stat_statements"] = rows[0]["stats_reset"] if rows else None
-        if any(row["query"] == _HIDDEN for row in rows):
-            missing.append(f"pg_stat_statements: texts are hidden; {await _remedy(database)}")
-        return {
-            (row["userid"], row["queryid"], row["toplevel"]): _statement(row)
-            for row in rows
-            if row["queryid"] is not None
-        }
-
-    async def read_statements_and_transactions() -> tuple[Any, Any]:
-        # What this connection has asked already is to be in the figures of both readings.
-        await database.fetch("SELECT pg_stat_force_next_flush()")
-        statements = await attempt("pg_stat_statements", read_statements) if closing else None
-        transactions = await attempt("pg_stat_database", counting(_DATABASE, "pg_stat_database"))
-        if not closing:
-            statements = await attempt("pg_stat_statements", read_statements)
-        return statements, transactions
-
-    nearest = await read_statements_and_transactions() if closing else None
-    read = Counters(
-        settings=await attempt("settings", _read_settings),
-        wal=await attempt("pg_stat_wal", counting(_WAL, "pg_stat_wal")),
-        io=await attempt("pg_stat_io", read_io),
-        tables=await attempt("tables", _read_tables),
-    )
-    statements, transactions = nearest or await read_statements_and_transactions()
-    return replace(
-        read,
-        statements=statements,
+    reader = _Reader(database)
+    if closing:
+        # First of all: the rest is not to be taken for the load's.
+        statements = await reader.attempt("pg_stat_statements", reader.statements)
+        transactions = await reader.attempt("pg_stat_database", reader.transactions)
+    settings = await reader.attempt("settings", reader.settings)
+    wal = await reader.attempt("pg_stat_wal", reader.wal)
+    io = await reader.attempt("pg_stat_io", reader.io)
+    tables = await reader.attempt("tables", reader.tables)
+    if not closing:
+        transactions = await reader.attempt("pg_stat_database", reader.transactions)
+        statements = await reader.attempt("pg_stat_statements", reader.statements)
+    return Counters(
+        settings=settings,
         database=transactions,
-        resets=resets,
-        missing=tuple(missing),
+        wal=wal,
+        io=io,
+        statements=statements,
+        tables=tables,
+        resets=reader.resets,
+        missing=tuple(reader.missing),
     )
 
 
@@ -204,28 +164,66 @@ class _NotThere(Exception):
     """A source that this Postgres does not have."""
 
 
-async def _column(database: Database, sql: str) -> set[str]:
-    return {str(next(iter(row.values()))) for row in await database.fetch(sql)}
+class _Reader:
+    """Reads one source after the other, and notes what it cannot read."""
 
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.resets: dict[str, str | None] = {}
+        self.missing: list[str] = []
 
-async def _remedy(database: Database) -> str:
-    return str(
-        await database.fetchval("SELECT 'GRANT pg_read_all_stats TO ' || quote_ident(current_user)")
-    )
+    async def attempt(self, what: str, read: Callable[[], Awaitable[T]]) -> T | None:
+        try:
+            return await read()
+        except StatementError as error:
+            self.missing.append(f"{what}: {error.reason} (SQLSTATE {error.sqlstate})")
+        except _NotThere as error:
+            self.missing.append(f"{what}: {error}")
+        return None
 
+    async def settings(self) -> str:
+        rows = await self._database.fetch(_SETTINGS)
+        text = "\n".join(f"{row['name']}={row['setting']}" for row in rows)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
-async def _read_settings(database: Database) -> str:
-    rows = await database.fetch(_SETTINGS)
-    text = "\n".join(f"{row['name']}={row['setting']}" for row in rows)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    async def transactions(self) -> Mapping[str, int]:
+        # What this connection has asked so far is to be in the figures of both readings.
+        await self._database.fetch("SELECT pg_stat_force_next_flush()")
+        return await self._figures("pg_stat_database", _DATABASE)
 
+    async def wal(self) -> Mapping[str, int]:
+        return await self._figures("pg_stat_wal", _WAL)
 
-async def _read_tables(database: Database) -> Mapping[str, Table]:
-    # A table that was dropped meanwhile has no size.
-    return {
-        str(row["name"]): Table(**{k: int(v or 0) for k, v in row.items() if k != "name"})
-        for row in await database.fetch(_TABLES)
-    }
+    async def io(self) -> Mapping[str, int]:
+        columns = {row["attname"] for row in await self._database.fetch(_COLUMNS_OF_IO)}
+        return await self._figures("pg_stat_io", _IO.format(**_io_columns(columns)))
+
+    async def statements(self) -> Mapping[object, Statement]:
+        home = await self._database.fetchval(_HOME_OF_STATEMENTS)
+        if home is None:
+            raise _NotThere("the extension is not in this database; CREATE EXTENSION it there")
+        rows = await self._database.fetch(_STATEMENTS.format(home=home))
+        self.resets["pg_stat_statements"] = rows[0]["stats_reset"] if rows else None
+        if any(row["query"] == _HIDDEN for row in rows):
+            remedy = await self._database.fetchval(_REMEDY)
+            self.missing.append(f"pg_stat_statements: texts are hidden; {remedy}")
+        return {
+            (row["userid"], row["queryid"], row["toplevel"]): _statement(row)
+            for row in rows
+            if row["queryid"] is not None
+        }
+
+    async def tables(self) -> Mapping[str, Table]:
+        # A table that was dropped meanwhile has no size.
+        return {
+            str(row["name"]): Table(**{k: int(v or 0) for k, v in row.items() if k != "name"})
+            for row in await self._database.fetch(_TABLES)
+        }
+
+    async def _figures(self, source: str, sql: str) -> Mapping[str, int]:
+        (row,) = await self._database.fetch(sql)
+        self.resets[source] = row["stats_reset"]
+        return {k: int(v or 0) for k, v in row.items() if k != "stats_reset"}
 
 
 def _io_columns(columns: set[str]) -> Mapping[str, str]:
@@ -267,10 +265,14 @@ def differences(before: Counters, after: Counters, *, lost: bool = False) -> Cou
     missing = [*before.missing, *after.missing]
 
     def base(source: str, old: Mapping[Any, T], new: Mapping[Any, T]) -> Mapping[Any, T]:
-        if crashed or _reset(source, before, after) or _fell(old, new):
+        """The first reading without what began again since."""
+        if crashed or _reset(source, before, after):
             missing.append(f"{source}: was reset during the load, and counts from then on")
             return {}
-        return old
+        begun_again = {key for key in old.keys() & new.keys() if _fell(old[key], new[key])}
+        if begun_again:
+            missing.append(f"{source}: {len(begun_again)} began again during the load")
+        return {key: value for key, value in old.items() if key not in begun_again}
 
     def plain(
         source: str, old: Mapping[str, int] | None, new: Mapping[str, int] | None
@@ -330,14 +332,10 @@ def _numbers(value: object) -> Mapping[str, float]:
     }
 
 
-def _fell(old: Mapping[Any, T], new: Mapping[Any, T]) -> bool:
-    """Whether a counter of both readings is lower in the second."""
-    return any(
-        number < _numbers(old[key])[name]
-        for key, value in new.items()
-        if key in old
-        for name, number in _numbers(value).items()
-    )
+def _fell(old: object, new: object) -> bool:
+    """Whether a counter is lower than it was."""
+    before = _numbers(old)
+    return any(number < before[name] for name, number in _numbers(new).items())
 
 
 R = TypeVar("R", Statement, Table)

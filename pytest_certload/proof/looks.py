@@ -86,8 +86,10 @@ class Looks:
         if not self._task.done():
             self._begin_gap("Postgres does not answer")
             self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+            await asyncio.wait([self._task])
+        if not self._task.cancelled():
+            self._task.result()
+        await self._connection.close()
         self._end_gap()
         if self._hidden:
             self.missing.append(
@@ -112,7 +114,6 @@ class Looks:
             with suppress(TimeoutError):
                 seconds = self._every * self._random.uniform(0.5, 1.5)
                 await asyncio.wait_for(self._over.wait(), seconds)
-        await self._connection.close()
 
     async def _look(self) -> None:
         before = monotonic()

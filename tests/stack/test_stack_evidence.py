@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
@@ -150,6 +152,34 @@ async def test_a_lost_connection_is_a_gap_and_no_more(shop: str) -> None:
     assert looks.interrupted
     (gap,) = looks.missing
     assert re.match(r"connections from \d+\.\d s to \d+\.\d s: The connection to Postgres", gap)
+
+
+async def test_a_crash_is_survived_and_said(shop: str) -> None:
+    findings: list[DatabaseFinding] = []
+    async with looking_on(shop, findings) as witness:
+        await shopping(shop)
+        victim = await asyncpg.connect(shop)
+        # Postgres ends all connections then, and recovers.
+        os.kill(await victim.fetchval("SELECT pg_backend_pid()"), signal.SIGKILL)
+        await until(lambda: witness._looks.interrupted)
+        seen = witness._looks.number
+        await until(lambda: witness._looks.number > seen)
+        await shopping_once(shop)
+        victim.terminate()
+    (found,) = findings
+    said = "\n".join(found.missing)
+    assert re.search(r"^connections from \d+\.\d s to \d+\.\d s: ", said, re.MULTILINE)
+    assert "pg_stat_wal: was reset during the load, and counts from then on" in said
+    assert "pg_stat_statements: was reset" in said
+    (update,) = (s for s in found.statements if s.query.startswith("UPDATE baskets"))
+    assert update.calls == 1
+    assert found.moments[-1].at > found.moments[0].at
+
+
+async def shopping_once(dsn: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("UPDATE baskets SET goods = 'late' WHERE id = 1")
+    await connection.close()
 
 
 async def test_a_postgres_that_is_not_there_is_reported(shop: str) -> None:
