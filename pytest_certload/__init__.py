@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         StackDied,
         StackError,
     )
+    from .proof.backlog import Backlog, Counted
     from .proof.ledger import Ledger
     from .proof.preflight import Preflight
     from .proof.sightings import Sightings
@@ -42,11 +43,13 @@ if TYPE_CHECKING:
     from .verdict.result import CombinedResult, RunResult, StepResult
 
 _HOMES = {
+    "Backlog": "proof.backlog",
     "CertloadError": "errors",
     "CombinedResult": "verdict.result",
     "ConfigurationError": "errors",
     "ConstantArrivalRate": "engine.executors.constant_arrival_rate",
     "ConstantVUs": "engine.executors.constant_vus",
+    "Counted": "proof.backlog",
     "Duration": "units",
     "IntegrityFailed": "errors",
     "InvalidRun": "errors",
@@ -82,11 +85,13 @@ _HOMES = {
 }
 
 __all__ = [
+    "Backlog",
     "CertloadError",
     "CombinedResult",
     "ConfigurationError",
     "ConstantArrivalRate",
     "ConstantVUs",
+    "Counted",
     "Duration",
     "IntegrityFailed",
     "InvalidRun",

@@ -228,6 +228,12 @@ class Bookkeeper:
             result = run.result
             if result is None:
                 return f"the load of scenario {run.name} never ended"
+            late = result.unjudged_backlogs()
+            if late:
+                return (
+                    f"{', '.join(late)} of scenario {run.name} are missing or wrong and the test "
+                    "does not judge it: add `result.caught_up()`"
+                )
             if isinstance(result, CombinedResult) or id(result) in judged_together:
                 continue
             if run.must_be_answered and result.summary.ok and set(result.statuses) == {0}:

@@ -20,7 +20,9 @@ import asyncpg
 from pytest_certload.errors import ConfigurationError, StackError, StatementError
 
 __all__ = [
+    "APPLICATION",
     "MINIMUM_VERSION",
+    "TAG",
     "Database",
     "DatabaseUnreachable",
     "SessionDatabase",
@@ -32,6 +34,11 @@ __all__ = [
 T = TypeVar("T")
 
 MINIMUM_VERSION = 15
+#: How our connections call themselves, in pg_stat_activity.
+APPLICATION = "certload"
+#: What our questions end with, so that pg_stat_statements tells them from the server's. It forgets a
+#: comment before the first word (Postgres 18).
+TAG = "/* certload */"
 CONNECT_SECONDS = 10.0
 START_SECONDS = 5.0
 _PROTOCOL_VIOLATION = "08P01"
@@ -93,7 +100,7 @@ class Database:
             StackError: The connection was lost.
         """
         async with self._taking_turns():
-            return [dict(row) for row in await self._connection.fetch(sql, *args)]
+            return [dict(row) for row in await self._connection.fetch(_tagged(sql), *args)]
 
     async def stream(
         self,
@@ -125,7 +132,7 @@ class Database:
     async def fetchval(self, sql: str, *args: object) -> Any:
         """The first column of the first row, None without rows.  Raises as ``fetch``."""
         async with self._taking_turns():
-            return await self._connection.fetchval(sql, *args)
+            return await self._connection.fetchval(_tagged(sql), *args)
 
     async def execute(self, sql: str, *args: object) -> str:
         """Run a statement and return its tag, such as ``INSERT 0 5``.  Raises as ``fetch``."""
@@ -223,6 +230,11 @@ class SessionDatabase:
             return await database.execute(sql, *args)
 
 
+def _tagged(sql: str) -> str:
+    # On a line of its own: the last one may be a comment.
+    return f"{sql.rstrip().removesuffix(';')}\n{TAG}"
+
+
 def describe_dsn(dsn: str) -> str:
     """Host, port and database of a DSN, without user and password.
 
@@ -249,7 +261,7 @@ async def _connect(dsn: str, name: str) -> asyncpg.Connection[Any]:
         return await asyncpg.connect(
             dsn,
             timeout=CONNECT_SECONDS,
-            server_settings={"application_name": "certload"},
+            server_settings={"application_name": APPLICATION},
         )
     except (
         asyncpg.InvalidPasswordError,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from pytest_certload.face import FACE
 if TYPE_CHECKING:
     from pytest_certload.certctl.api import Certctl
     from pytest_certload.database import SessionDatabase
+    from pytest_certload.proof.witness import Witness
     from pytest_certload.session import Load
     from pytest_certload.stack import ProductSpec, Stack
 
@@ -29,6 +30,7 @@ def load(request: pytest.FixtureRequest) -> Load:
     (``certctl``, ``certload_stack``), else ``base_url`` of the call, the marker or the option.
     """
     from pytest_certload.database import SessionDatabase
+    from pytest_certload.proof.evidence import witnesses_of
     from pytest_certload.proof.processes import ProcessWitness
     from pytest_certload.session import Load
     from pytest_certload.stack import Endpoint
@@ -43,6 +45,7 @@ def load(request: pytest.FixtureRequest) -> Load:
     stack: Stack | None = None
     database: SessionDatabase | None = None
     description: dict[str, str] = {}
+    witnesses: Callable[[], Sequence[Witness]] = tuple
     if mark.base_url is not None:
         check_host(mark.base_url, settings.allow_host, name="scale(base_url=…)")
         base_url = check_base_url(mark.base_url, name="scale(base_url=…)")
@@ -53,6 +56,8 @@ def load(request: pytest.FixtureRequest) -> Load:
         endpoint = stack.endpoint
         database = None if stack.dsn is None else SessionDatabase(stack.dsn)
         description = stack.describe()
+        if settings.evidence:
+            witnesses = witnesses_of(stack)
     return Load(
         face.bookkeeper,
         nodeid=request.node.nodeid,
@@ -62,6 +67,7 @@ def load(request: pytest.FixtureRequest) -> Load:
         processes=partial(ProcessWitness, stack, say=face.announce),
         revive=None if stack is None else stack.revive,
         database=database,
+        witnesses=witnesses,
     )
 
 

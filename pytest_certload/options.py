@@ -155,6 +155,12 @@ def _yes(value: str, base: Path) -> bool:
     raise ConfigurationError(f"{value!r} is neither true nor false")
 
 
+def _switch(value: str, base: Path) -> bool:
+    if value not in ("on", "off"):
+        raise ConfigurationError(f"{value!r} is neither on nor off; choose one of them")
+    return value == "on"
+
+
 def _url(value: str, base: Path) -> str:
     from pytest_certload.stack.hosts import check_base_url
 
@@ -198,6 +204,8 @@ OPTIONS: tuple[Option, ...] = (
                 "(default: keep)"),
     Option(name="preflight", metavar="WHAT", parse=_preflight, default="on",
            help="checks of the server before a load: on, or off to load it as it is (default: on)"),
+    Option(name="evidence", metavar="ON", parse=_switch, default="on",
+           help="look at the stack's Postgres while a load runs: on or off (default: on)"),
     Option(name="seed", metavar="DIR", parse=_path,
            help="folder of SQL files, applied in lexical order (default: the product's own seed)"),
     Option(name="base-url", metavar="URL", parse=_url,
@@ -241,6 +249,7 @@ class Settings:
     export: str | None
     samples: str
     preflight: str
+    evidence: bool
     seed: Path | None
     base_url: str | None
     dsn: str | None = field(repr=False)

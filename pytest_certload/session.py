@@ -31,6 +31,7 @@ from pytest_certload.engine.scenario import (
     check_iteration_function,
     current_iteration,
 )
+from pytest_certload.engine.traffic import Traffic
 from pytest_certload.engine.watchdog import SelfReport, Watchdog
 from pytest_certload.errors import ConfigurationError, InvalidRun, ScenarioError
 from pytest_certload.limits import check_descriptors, check_memory, check_ports
@@ -55,6 +56,8 @@ T = TypeVar("T", int, float)
 
 _PREFLIGHT_CONNECTIONS = 16
 _PREFLIGHT_TIMEOUT = "10s"
+#: How long witnesses may still wait for something when the load was cut short.
+_INTERRUPTED_SECONDS = 2.0
 
 
 class Load:
@@ -62,6 +65,7 @@ class Load:
 
     Attributes:
         runs: What this test has run so far.
+        traffic: The requests of the load that runs, or of the last one.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class Load:
         self._processes = processes
         self._aftermath = Aftermath(revive, bookkeeper.announce)
         self._watching: list[Witness] = []
+        self.traffic = Traffic()
 
     @property
     def runs(self) -> list[Run]:
@@ -264,6 +269,7 @@ class Load:
         findings = await self._preflight([s for s, _ in scaled], endpoint, transport, checked)
 
         clock = SystemClock()
+        self.traffic = Traffic()
         runs: list[tuple[Run, ScenarioRun]] = []
         async with AsyncExitStack() as clients:
             for scenario, reduced in scaled:
@@ -288,6 +294,7 @@ class Load:
                     keep_samples=keep_samples,
                     on_progress=None if live is None else _shower(live, scenario.name, window),
                     on_finish=None if live is None else window.note,
+                    traffic=self.traffic,
                 )
                 run = self._open(
                     scenario.name, scenario.executor, reduced, stack, checked.must_be_answered
@@ -588,9 +595,29 @@ async def _looking_on(witnesses: Sequence[Witness], proof: Proof) -> AsyncIterat
             begun.append(witness)
             await witness.begin()
         yield
-    finally:
-        for witness in begun:
-            await witness.end(proof)
+    except BaseException:
+        await _end(begun, proof, patience=_INTERRUPTED_SECONDS)
+        raise
+    # Nor does anybody wait long for what the dead have left undone.
+    died = any(part.died_at is not None for part in proof.processes)
+    await _end(begun, proof, patience=_INTERRUPTED_SECONDS if died else None)
+
+
+async def _end(witnesses: Sequence[Witness], proof: Proof, *, patience: float | None) -> None:
+    """End all witnesses together: what one has to wait for must not make the others late.
+
+    Args:
+        patience: How many seconds they may wait for something; None: as long as each one wants.
+    """
+    endings = [asyncio.create_task(witness.end(proof)) for witness in witnesses]
+    if not endings:
+        return
+    _, late = await asyncio.wait(endings, timeout=patience)
+    for ending in late:
+        ending.cancel()
+    for outcome in await asyncio.gather(*endings, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            raise outcome
 
 
 async def _watched(

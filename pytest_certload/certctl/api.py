@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Protocol
 from pytest_certload.database import SessionDatabase
 from pytest_certload.engine.scenario import Iteration
 from pytest_certload.errors import ConfigurationError
+from pytest_certload.proof.backlog import Backlog
 from pytest_certload.proof.preflight import Check
 from pytest_certload.proof.sightings import Sightings
 
+from .audit import AuditRows, acknowledged, at_most
 from .fleet import ACME_PROFILE, AGENT_IDS, AGENTS, CERTIFICATE_IDS, CERTIFICATES, check_size
 from .preflight import CertctlChecks
 
 if TYPE_CHECKING:
+    from pytest_certload.session import Load
     from pytest_certload.stack import Stack
 
 __all__ = ["ACME_PROFILE", "AGENTS", "CERTIFICATES", "Agent", "Certctl", "share"]
@@ -203,6 +206,28 @@ class Certctl:
     def acme(self, resource: str) -> str:
         """Path of an ACME resource of the seeded profile, such as ``directory``."""
         return f"/acme/profile/{ACME_PROFILE}/{resource}"
+
+    # Audit log.
+
+    def audit_backlog(self, load: Load, *, limit: object = "10s") -> Backlog:
+        """Watches whether each request of a load gets its audit row, and the chain of the rows.
+
+        ``load.watch(certctl.audit_backlog(load))`` before the load, ``result.caught_up()`` after
+        it. It counts what is asked on ``iteration.client``; paths that certctl does not audit
+        (``/health``, ``/ready``, ``/api/v1/version``) do not belong into such a load.
+
+        Args:
+            load: Makes the requests.
+            limit: How long after the load the last row may come.
+        """
+        return Backlog(
+            "audit rows",
+            self.database,
+            AuditRows(),
+            wanted=lambda: acknowledged(load.traffic),
+            most=lambda: at_most(load.traffic),
+            limit=limit,
+        )
 
     # Rules.
 

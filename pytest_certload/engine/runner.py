@@ -17,6 +17,7 @@ from .clock import Clock
 from .executors import Load
 from .recorder import ErrorEntry, FoldingRecorder, Recorder
 from .scenario import Classify, RunContext, Scenario
+from .traffic import Traffic
 from .vus import sleep_until
 from .watchdog import SelfReport
 
@@ -132,6 +133,7 @@ class ScenarioRun:
         keep_samples: Whether every row is kept, or folded into figures of a fixed size.
         on_progress: Called once a second.
         on_finish: Called with ``(outcome, end, response_time)`` of every iteration that is over.
+        traffic: Counts the requests.
     """
 
     def __init__(
@@ -146,6 +148,7 @@ class ScenarioRun:
         keep_samples: bool = True,
         on_progress: Callable[[Progress], None] | None = None,
         on_finish: Callable[[Outcome, int, int], None] | None = None,
+        traffic: Traffic | None = None,
     ) -> None:
         self.scenario = scenario
         self.clock = clock
@@ -163,6 +166,7 @@ class ScenarioRun:
             classify=classify,
             seed=seed,
             over=self._over,
+            traffic=Traffic() if traffic is None else traffic,
         )
         self.iterate = self._context.iterate
         self._loop = asyncio.get_running_loop()

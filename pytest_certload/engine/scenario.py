@@ -22,6 +22,7 @@ from pytest_certload.units import Duration
 
 from .clock import Clock
 from .recorder import Recorder
+from .traffic import Traffic
 
 if TYPE_CHECKING:
     import aiohttp
@@ -263,6 +264,7 @@ class Iteration(Marks):
 
     def sent(self, at: int, reused: bool) -> None:
         """A request was handed to the socket."""
+        self._run.traffic.sent += 1
         self._note_sent(at, reused)
         if self._step is not None:
             self._step._note_sent(at, reused)
@@ -270,6 +272,7 @@ class Iteration(Marks):
     def answered(self, response: Response, at: int) -> None:
         """A response's status and headers are there; its first byte came at ``at``."""
         self._unanswered = False
+        self._run.traffic.note_answer(response.status)
         self.first_byte = at
         if self._step is not None:
             self._step.first_byte = at
@@ -441,6 +444,7 @@ class RunContext:
         classify: Names the outcome of a client's exceptions.
         seed: Seeds ``Iteration.rng``.
         over: Told ``(outcome, end, response_time)`` of every iteration when it is over.
+        traffic: Counts the requests.
 
     Attributes:
         stopping: The run is over, and what is in flight is being cancelled.
@@ -456,6 +460,7 @@ class RunContext:
         classify: Classify,
         seed: int,
         over: Callable[[Outcome, int, int], None],
+        traffic: Traffic,
     ) -> None:
         self.scenario = scenario
         self.clients = clients
@@ -464,6 +469,7 @@ class RunContext:
         self.classify = classify
         self.seed = seed
         self.over = over
+        self.traffic = traffic
         self.stopping = False
 
     async def iterate(

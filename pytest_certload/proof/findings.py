@@ -119,6 +119,7 @@ class BacklogFinding:
         done: How much there was.
         peak: The most that was still to be done at a reading.
         caught_up: From the end of the load until all was done; None: not within the limit.
+        limit: How long after the load the last of it was waited for.
         broken: What is wrong with what was done; None when nothing is, or nothing was looked at.
         moments: The readings.
     """
@@ -128,8 +129,20 @@ class BacklogFinding:
     done: int
     peak: int
     caught_up: float | None
+    limit: float
     broken: str | None
     moments: tuple[BacklogMoment, ...]
+
+    @property
+    def fault(self) -> str | None:
+        """Why the work does not count as done; None when it does."""
+        if self.done < self.wanted:
+            lacking = (
+                f"{self.wanted - self.done:,} of {self.wanted:,} are missing {self.limit:g} s "
+                "after the load"
+            )
+            return f"{lacking}; {self.broken}" if self.broken else lacking
+        return self.broken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,16 +218,17 @@ class DatabaseMoment:
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseFinding:
-    """What Postgres says of the load.
+    """What Postgres says of the load, the questions of this package left out.
 
     Attributes:
-        seconds: Between the readings before and after.
+        seconds: From the reading before to the end of the load.
         settings: Twelve hex digits of all settings that are not the default.
         commits, rollbacks, deadlocks: Transactions.
         cache_hit_share: Share of the pages that were in its cache.
         read_bytes, written_bytes: By connections, from and to files (pg_stat_io, version 16).
         wal_bytes, wal_records, wal_full_pages: Write-ahead log.
         statements: Those that took most time, the longest first.
+        statement_seconds: Time that all statements took together; None: nobody counted.
         tables: Those that changed, the most changed first.
         waits: What was waited for, the most frequent first.
         moments: Two looks at the connections a second.
@@ -236,6 +250,7 @@ class DatabaseFinding:
     wal_records: int | None
     wal_full_pages: int | None
     statements: tuple[StatementFinding, ...]
+    statement_seconds: float | None
     tables: tuple[TableFinding, ...]
     waits: tuple[WaitFinding, ...]
     moments: tuple[DatabaseMoment, ...]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from pytest_certload.proof.findings import EffectsFinding
+from pytest_certload.proof.findings import BacklogFinding, DatabaseFinding, EffectsFinding
 from pytest_certload.stats.summary import LatencySummary, StepSummary
 
 from .record import GeneratorRecord, RunRecord
@@ -36,6 +36,8 @@ def junit_properties(record: RunRecord) -> list[tuple[str, str]]:
         *_percentile_error(prefix, record.percentile_error),
         *_generator(f"{prefix}.generator", record.generator),
         *_processes(prefix, record),
+        *_database(f"{prefix}.database", record.proof.database),
+        *_backlogs(prefix, record.proof.backlogs),
         *_step(prefix, record.iterations),
     ]
     for step in record.steps:
@@ -69,6 +71,25 @@ def _processes(prefix: str, record: RunRecord) -> Iterator[tuple[str, str]]:
             yield f"{prefix}.{part.name}.died_at", _decimal(part.died_at or 0.0)
     if record.proof.limit is not None:
         yield f"{prefix}.limit", record.proof.limit
+
+
+def _database(prefix: str, found: DatabaseFinding | None) -> Iterator[tuple[str, str]]:
+    if found is not None:
+        yield f"{prefix}.cost_share", _decimal(found.cost_share)
+        if found.cache_hit_share is not None:
+            yield f"{prefix}.cache_hit_share", _decimal(found.cache_hit_share)
+        if found.active_mean is not None:
+            yield f"{prefix}.active_mean", _decimal(found.active_mean)
+
+
+def _backlogs(prefix: str, backlogs: Iterable[BacklogFinding]) -> Iterator[tuple[str, str]]:
+    for found in backlogs:
+        name = f"{prefix}.{found.name.replace(' ', '_')}"
+        yield f"{name}.wanted", str(found.wanted)
+        yield f"{name}.done", str(found.done)
+        yield f"{name}.peak", str(found.peak)
+        if found.caught_up is not None:
+            yield f"{name}.caught_up", _decimal(found.caught_up)
 
 
 def _step(prefix: str, step: StepSummary) -> Iterator[tuple[str, str]]:

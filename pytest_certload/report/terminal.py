@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_certload.proof.findings import BacklogFinding, DatabaseFinding
 from pytest_certload.stats.summary import LatencySummary, StepSummary
 from pytest_certload.units import format_duration, format_rate
 
@@ -26,6 +27,9 @@ __all__ = [
 
 _FIGURES = ("p50", "p90", "p95", "p99", "max")
 _MOST_ERRORS = 10
+_MOST_STATEMENTS = 5
+_MOST_TABLES = 5
+_QUERY_WIDTH = 120
 _FAILURE_WIDTH = 100
 _SETTING = "postgres_"
 
@@ -91,6 +95,7 @@ def closing_table(records: Sequence[RunRecord], *, width: int, unicode: bool) ->
             f"{record.scenario}: {record.state}",
             *(f"  {line}" for line in _offer(record)),
             *(f"  {line}" for line in _figures(record, width - 2)),
+            *(f"  {line}" for line in _found(record)),
             *(f"  {line}" for line in _thresholds(record, unicode=unicode)),
         ]
     return lines
@@ -115,6 +120,7 @@ def failure_text(record: RunRecord, *, files: Sequence[Path] = ()) -> str:
     lines = [
         *_offer(record),
         *_figures(record, _FAILURE_WIDTH),
+        *_found(record),
         *_thresholds(record, unicode=False),
         *run_text(record),
     ]
@@ -129,6 +135,7 @@ def run_text(record: RunRecord) -> list[str]:
         *_worst(record),
         *_errors(record),
         *_effects(record),
+        *_database(record),
         *_process_details(record),
         *_stack(record),
     ]
@@ -271,8 +278,75 @@ def _worst(record: RunRecord) -> Iterator[str]:
         yield f"slowest: {slowest.name}: response time p95 {p95}"
 
 
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value * 100:.3g} %"
+def _share(value: float | None, *, digits: int = 3) -> str:
+    return "-" if value is None else f"{value * 100:.{digits}g} %"
+
+
+def _found(record: RunRecord) -> Iterator[str]:
+    """What was found beside the answers, in a few lines."""
+    if record.proof.database is not None:
+        yield f"database: {_connections(record.proof.database)}"
+    for backlog in record.proof.backlogs:
+        yield f"{backlog.name}: {_backlog(backlog)}"
+
+
+def _connections(found: DatabaseFinding) -> str:
+    parts = []
+    if found.active_mean is not None:
+        waits = ", ".join(f"{wait.event} {_share(wait.share)}" for wait in found.waits[:3])
+        parts.append(
+            f"{found.active_mean:.1f} connections at work, {found.active_peak} at most"
+            + (f" ({waits})" if waits else "")
+        )
+    if found.cache_hit_share is not None:
+        parts.append(f"cache hits {_share(found.cache_hit_share, digits=4)}")
+    parts.append(f"evidence {_share(found.cost_share, digits=2)}")
+    return "; ".join(parts)
+
+
+def _backlog(found: BacklogFinding) -> str:
+    when = (
+        "not all of them in time"
+        if found.caught_up is None
+        else f"the last one {format_duration(found.caught_up * 1e9)} after the load"
+    )
+    broken = f"; {found.broken}" if found.broken else ""
+    return f"{found.done:,} of {found.wanted:,}, {found.peak:,} behind at most, {when}{broken}"
+
+
+def _database(record: RunRecord) -> Iterator[str]:
+    found = record.proof.database
+    if found is None:
+        return
+    iterations = record.iterations.count or 1
+    for statement in found.statements[:_MOST_STATEMENTS]:
+        share = statement.seconds / found.statement_seconds if found.statement_seconds else None
+        mean = format_duration(statement.seconds / statement.calls * 1e9)
+        yield (
+            f"statement: {_share(share)} of the time; {statement.calls:,} calls, "
+            f"{statement.calls / iterations:.2f} an iteration, mean {mean}, "
+            f"{statement.rows:,} rows, {statement.wal_bytes / iterations:,.0f} octets of WAL an "
+            f"iteration: {statement.query[:_QUERY_WIDTH]}"
+        )
+    for table in found.tables[:_MOST_TABLES]:
+        hot = "" if table.hot_share is None else f" ({_share(table.hot_share)} HOT)"
+        yield (
+            f"table {table.name}: {table.inserted:,} inserted, {table.updated:,} updated{hot}, "
+            f"{table.deleted:,} deleted, {table.dead:,} dead; grew {table.table_growth:,} octets, "
+            f"its indexes {table.index_growth:,}"
+        )
+    if found.wal_bytes is not None:
+        yield (
+            f"database: {_count(found.commits)} commits, {_count(found.rollbacks)} rollbacks, "
+            f"{_count(found.deadlocks)} deadlocks; {found.wal_bytes:,} octets of WAL; "
+            f"settings {found.settings or '-'}; read for {format_duration(found.cost * 1e9)}"
+        )
+    for missing in found.missing:
+        yield f"database, missing: {missing}"
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
 
 
 def _errors(record: RunRecord) -> Iterator[str]:
@@ -314,15 +388,11 @@ def _process_details(record: RunRecord) -> Iterator[str]:
             ("context switches", _count(part.switches)),
             ("forced ones", _count(part.forced_switches)),
         )
-        known = [f"{name} {value}" for name, value in figures if value is not None]
+        known = [f"{name} {value}" for name, value in figures if value not in (None, "-")]
         if known:
             yield f"{part.name}: {', '.join(known)}"
         for what in part.missing:
             yield f"{part.name}: not known: {what}"
-
-
-def _count(value: int | None) -> str | None:
-    return None if value is None else f"{value:,}"
 
 
 def _stack(record: RunRecord) -> Iterator[str]:

@@ -231,6 +231,7 @@ class RunResult(StepResult):
         self.report = report
         self.proof = Proof() if proof is None else proof
         self.judgements = judgements
+        self._caught_up = False
         super().__init__(report, step=None, judgements=judgements)
         self._steps = {
             name: StepResult(report, step=name, judgements=judgements)
@@ -426,6 +427,46 @@ class RunResult(StepResult):
         self.judgements.extend(verdict.judgements)
         if verdict.breaches:
             raise IntegrityFailed(str(verdict))
+
+    def caught_up(self) -> None:
+        """Hold that all the work was done that the server puts off: of every backlog that looked on.
+
+        How late it was is in the report, and no condition.
+
+        Raises:
+            ConfigurationError: No backlog looked on.
+            IntegrityFailed: Some of it was never done, or it is wrong.
+        """
+        __tracebackhide__ = True
+        backlogs = self.proof.backlogs
+        if not backlogs:
+            raise ConfigurationError(
+                "caught_up() has nothing to hold: let a backlog look on before the load, "
+                "load.watch(Backlog(…))"
+            )
+        faults = []
+        for backlog in backlogs:
+            fault = backlog.fault
+            self.judgements.append(
+                Judgement(
+                    metric=backlog.name,
+                    step=None,
+                    condition=f"all {backlog.wanted:,}, and in order",
+                    actual=fault or f"{backlog.done:,}",
+                    passed=fault is None,
+                )
+            )
+            if fault is not None:
+                faults.append(f"{backlog.name}: {fault}")
+        self._caught_up = True
+        if faults:
+            raise IntegrityFailed("; ".join(faults))
+
+    def unjudged_backlogs(self) -> list[str]:
+        """The backlogs that were never done, or wrong, and that the test does not judge."""
+        if self._caught_up:
+            return []
+        return [backlog.name for backlog in self.proof.backlogs if backlog.fault is not None]
 
 
 class CombinedResult(RunResult):

@@ -60,6 +60,7 @@ async def test_acme_burst(load: Load, certctl: Certctl) -> None:
             keys_per_iteration=2,
         )
 
+    load.watch(certctl.audit_backlog(load))
     load.after_death(prove)
     result = await load.constant_vus(
         visit, vus=200, duration="5m", preflight=certctl.preflight("acme")
@@ -72,3 +73,4 @@ async def test_acme_burst(load: Load, certctl: Certctl) -> None:
         assert step.server_error_rate < 0.001
     assert result.error_rate < 0.001
     await prove(result)
+    result.caught_up()

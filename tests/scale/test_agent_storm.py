@@ -40,6 +40,7 @@ async def test_agent_storm(load: Load, certctl: Certctl) -> None:
         await result.sightings(heartbeats, seen)
 
     load.after_death(prove)
+    load.watch(certctl.audit_backlog(load))
     result = await load.constant_arrival_rate(
         heartbeat,
         rate=RATE,
@@ -66,3 +67,4 @@ async def test_agent_storm(load: Load, certctl: Certctl) -> None:
     result.integrity(
         "agents Offline", actual=await certctl.agents_offline(acknowledged), expected=0
     )
+    result.caught_up()

@@ -56,6 +56,7 @@ async def test_bulk_renewal(load: Load, certctl: Certctl) -> None:
         return found.acknowledged
 
     load.after_death(prove)
+    load.watch(certctl.audit_backlog(load))
     result = await load.constant_arrival_rate(
         bulk_renew,
         rate=RATE,
@@ -75,3 +76,4 @@ async def test_bulk_renewal(load: Load, certctl: Certctl) -> None:
             actual=await certctl.certificates_renewing(),
             expected=enqueued,
         )
+    result.caught_up()

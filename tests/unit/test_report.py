@@ -108,6 +108,7 @@ DATABASE = DatabaseFinding(
             query="UPDATE agents SET …", calls=100, seconds=0.2, rows=100, wal_bytes=9000
         ),
     ),
+    statement_seconds=0.25,
     tables=(
         TableFinding(
             name="agents",
@@ -159,6 +160,7 @@ PROOF = ProofRecord(
             done=100,
             peak=12,
             caught_up=0.3,
+            limit=10.0,
             broken=None,
             moments=(BacklogMoment(at=1.0, wanted=50, done=38),),
         ),
@@ -451,6 +453,9 @@ class TestTheTable:
             "                                   service time   4 ms  8 ms    9 ms  20 ms  30 ms",
             "  new-nonce     100  50/s       2  response time  4 ms  8 ms  900 ms  20 ms  30 ms",
             "                                   service time   4 ms  8 ms  900 ms  20 ms  30 ms",
+            "  database: 3.0 connections at work, 3 at most (Lock:tuple 40 %, CPU 60 %); "
+            "cache hits 99.9 %; evidence 0.16 %",
+            "  audit rows: 100 of 100, 12 behind at most, the last one 300 ms after the load",
             "  ✓ response time p95 < 500 ms (9 ms)",
             "  ✗ new-nonce: error rate < 1 % (2 %)",
         ]

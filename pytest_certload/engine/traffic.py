@@ -1,0 +1,38 @@
+"""How many requests went out so far, and how were they answered?
+
+PYTEST_DONT_REWRITE: this is the hot path.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Traffic"]
+
+
+class Traffic:
+    """Requests on ``iteration.client`` of one load, warm-up included.
+
+    A hop of a redirect counts like a request of its own.
+
+    Attributes:
+        sent: Handed to the socket.
+        statuses: How often each HTTP status came back.
+    """
+
+    __slots__ = ("sent", "statuses")
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.statuses: dict[int, int] = {}
+
+    def note_answer(self, status: int) -> None:
+        """Count an answer."""
+        self.statuses[status] = self.statuses.get(status, 0) + 1
+
+    def answered(self, *, but: tuple[int, ...] = ()) -> int:
+        """How many were answered, those with some statuses left out."""
+        return sum(n for status, n in self.statuses.items() if status not in but)
+
+    @property
+    def unanswered(self) -> int:
+        """How many have no answer, or none yet."""
+        return self.sent - sum(self.statuses.values())
