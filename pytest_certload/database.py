@@ -187,7 +187,7 @@ class Database:
                 raise self._lost(error) from error
             if isinstance(error, asyncpg.InterfaceError):
                 # What asyncpg does not even send, such as too few arguments: Postgres would say so.
-                raise StatementError(_PROTOCOL_VIOLATION, str(error), None) from error
+                raise StatementError(_PROTOCOL_VIOLATION, _one_line(str(error)), None) from error
             raise
 
     def _lost(self, error: Exception) -> StackError:
@@ -322,9 +322,13 @@ def _statement_error(error: asyncpg.PostgresError) -> StatementError:
     position = getattr(error, "position", None)
     return StatementError(
         sqlstate=str(error.sqlstate),
-        reason=re.sub(r"\s*\n\s*", " ", f"{reason}; {detail}" if detail else reason),
+        reason=_one_line(f"{reason}; {detail}" if detail else reason),
         position=int(position) if position else None,
     )
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"\s*\n\s*", " ", text)
 
 
 def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:

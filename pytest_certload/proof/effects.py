@@ -129,17 +129,19 @@ class Pauses:
 
     def __init__(self, limit: Duration) -> None:
         self._limit = limit.total_seconds
-        self._begin = time.monotonic()
+        self._begin: float | None = None
         self._next = _FIRST_PAUSE
         self.taken = 0
 
     @property
     def waited(self) -> float:
-        """Seconds since the first question."""
-        return time.monotonic() - self._begin
+        """Seconds since the first answer; 0 when that was the last one too."""
+        return 0.0 if self._begin is None else time.monotonic() - self._begin
 
     async def another(self) -> bool:
         """Wait for a while and say that there is time for another question; False: no time is left."""
+        if self._begin is None:
+            self._begin = time.monotonic()
         left = self._limit - self.waited
         if left <= 0:
             return False

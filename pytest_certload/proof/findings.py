@@ -80,7 +80,7 @@ class EffectsFinding:
         duplicated: Keys that the database has more than once.
         repeated: Keys that were acknowledged more than once; None where they may be.
         examples: Some that are lost, duplicated, repeated, unseen or ambiguous, a line each.
-        waited: Until the database had everything, or until the limit.
+        waited: From the first answer until the database had everything, or until the limit.
         readings: How often the database was asked.
         cost: How long that took in all.
     """

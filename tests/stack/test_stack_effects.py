@@ -91,7 +91,7 @@ class TestProve:
         found = await prove(ledger_of(100), database, "SELECT id FROM jobs", limit=seconds(30))
         await writing
         assert (found.present, found.lost, found.examples) == (100, 0, ())
-        assert 0.5 <= found.waited < 10
+        assert 0.3 <= found.waited < 10
         assert 3 <= found.readings < 20
 
     async def test_keys_of_any_type_and_arguments(self, database: SessionDatabase) -> None:
@@ -234,7 +234,7 @@ class TestSightings:
         found = await seen.prove(fleet.ledger, limit=seconds(30))
         await writing
         assert (found.present, found.lost) == (1, 0)
-        assert 0.3 <= found.waited < 10
+        assert 0.1 <= found.waited < 10
 
     async def test_a_key_that_is_not_there_is_lost(self, fleet: Fleet) -> None:
         await fleet.make()
