@@ -144,6 +144,16 @@ class Certctl:
             )
         )
 
+    async def agents_described_otherwise(self, fleet: Sequence[Agent]) -> int:
+        """How many agents' rows differ from the metadata that the agent sends, or are not there."""
+        rows = await self.database.fetch(
+            "SELECT id, version, hostname, os, architecture, ip_address "
+            "FROM agents WHERE id = ANY($1)",
+            [agent.id for agent in fleet],
+        )
+        stored = {row["id"]: {k: v for k, v in row.items() if k != "id"} for row in rows}
+        return sum(stored.get(agent.id) != agent.metadata for agent in fleet)
+
     async def agents_offline(self, ids: Collection[str] | None = None) -> int:
         """How many agents are not Online; of the whole fleet, or of ``ids``."""
         return int(

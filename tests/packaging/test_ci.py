@@ -50,7 +50,8 @@ def script(repository: Path, tmp_path: Path) -> Script:
 
 
 @pytest.mark.parametrize(
-    "name", ["run", "docker-prepare", "readme_command", "check_junit", "lowest", "step-summary"]
+    "name",
+    ["run", "docker-prepare", "readme_command", "check_junit", "lowest", "repeat", "step-summary"],
 )
 def test_helper_can_be_executed(repository: Path, name: str) -> None:
     assert os.access(repository / ".ci" / name, os.X_OK)

@@ -227,7 +227,8 @@ def test_the_sweep_overwrites_a_heartbeat_that_comes_while_it_runs(bench: Bench)
 
     async def sweep() -> int:
         async with Database.connect(database.dsn) as connection:
-            return await mark_stale_offline(Between(connection, heartbeat), timedelta(minutes=2))
+            limit = datetime.now(UTC) - timedelta(minutes=2)
+            return await mark_stale_offline(Between(connection, heartbeat), limit)
 
     assert run_sync(sweep()) == 1
     row = agent(database, "ag-unlucky")

@@ -7,18 +7,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_certload.certctl.product import PRODUCT
-from pytest_certload.certctl.reference import config
+from pytest_certload.certctl.reference import config, faults
 
 if TYPE_CHECKING:
     from .conftest import Bench
 
 ROOT = Path(__file__).parents[2]
+FAULTS_PAGE = (ROOT / "docs" / "faults.md").read_text("utf-8")
 PAGE = (ROOT / "docs" / "reference-server.md").read_text("utf-8")
 
 
 def test_every_fault_stands_there() -> None:
-    documented = re.findall(r"^\| `([a-z0-9-]+)` \|", PAGE, re.MULTILINE)
-    assert documented == list(config.FAULTS)
+    documented = re.findall(
+        r"^\| `([a-z0-9-]+)` \| (.*?) \| ([0-9,]*) \|", FAULTS_PAGE, re.MULTILINE
+    )
+    assert documented == [
+        (name, fault.does, f"{fault.every:,}" if fault.every else "")
+        for name, fault in faults.FAULTS.items()
+    ]
 
 
 def test_every_variable_of_its_own_stands_there() -> None:

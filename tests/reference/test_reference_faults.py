@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import base64
+import http.client
+import time
+from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pytest_certload.certctl.reference.config import FAULTS
+from pytest_certload.certctl.reference.clock import BEHIND
+from pytest_certload.certctl.reference.faults import FAULTS, Strikes, read_faults
+from pytest_certload.certctl.reference.wire import LATE_SECONDS
+from pytest_certload.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from .conftest import Bench, Reply, Server
@@ -19,7 +30,8 @@ PROFILE = "/acme/profile/prof-loadtest"
 CERTIFICATES = [f"mc-fault-{number}" for number in range(3)]
 ROWS = """
 INSERT INTO agents (id, name, hostname, status, last_heartbeat_at, api_key_hash)
-VALUES ('ag-fault', 'fault', 'host', 'Online', '2026-01-01', '');
+VALUES ('ag-fault', 'fault', 'host', 'Online', '2026-01-01', ''),
+    ('ag-next', 'next', 'host', 'Online', '2026-01-01', '');
 INSERT INTO managed_certificates (id, name, common_name, environment, owner_id, team_id,
     issuer_id, renewal_policy_id, status, expires_at)
 SELECT 'mc-fault-' || n, 'fault ' || n, 'fault', 'test', 'o-loadtest-001', 't-loadtest',
@@ -129,18 +141,180 @@ def unknown_profile(server: Server) -> None:
         assert reply.json()["type"] == "urn:ietf:params:acme:error:serverInternal"
 
 
+def read_only_key(server: Server) -> None:
+    granted = server.get("/api/v1/auth/check").json()
+    assert granted["roles"] == ["r-viewer"]
+    for reply in writes(server):
+        assert (reply.status, reply.json()) == (403, {"error": "Insufficient permissions"})
+    assert_nothing_written(server)
+
+
+def jobs_duplicated(server: Server) -> None:
+    document = server.renew({"certificate_ids": CERTIFICATES}).json()
+    assert document["total_enqueued"] == len(document["enqueued_jobs"]) == 3
+    stored = server.database.rows("SELECT id, certificate_id FROM jobs")
+    assert Counter(row["certificate_id"] for row in stored) == dict.fromkeys(CERTIFICATES, 2)
+    acknowledged = {job["job_id"] for job in document["enqueued_jobs"]}
+    assert len(acknowledged & {row["id"] for row in stored}) == 3
+
+
+def heartbeat_wrong_agent(server: Server) -> None:
+    assert server.heartbeat("ag-fault", {"version": "9.9.9"}).status == 200
+    assert heartbeats(server) == ["ag-next"]
+    assert server.database.column("SELECT id FROM agents WHERE version = '9.9.9'") == ["ag-next"]
+    # After the last one comes the first one.
+    server.heartbeat("ag-next")
+    assert sorted(heartbeats(server)) == ["ag-fault", "ag-next"]
+    assert server.heartbeat("ag-nobody").status == 500
+
+
+def write_lost(server: Server) -> None:
+    versions = [str(number) for number in range(4)]
+    written = []
+    for version in versions:
+        assert server.heartbeat("ag-fault", {"version": version}).status == 200
+        stored = server.database.value("SELECT version FROM agents WHERE id = 'ag-fault'")
+        written.append(stored == version)
+    assert (written[:2].count(False), written[2:].count(False)) == (1, 1)
+    nonces = [server.get(f"{PROFILE}/directory").headers["Replay-Nonce"] for _ in range(4)]
+    stored = server.database.column("SELECT nonce FROM acme_nonces")
+    assert len(set(nonces)) == 4
+    assert len(stored) == 2
+    assert set(stored) < set(nonces)
+    document = server.renew({"certificate_ids": CERTIFICATES}).json()
+    assert document["total_enqueued"] == 3
+    assert server.database.value("SELECT count(*) FROM jobs") in (1, 2)
+
+
+def audit_missing(server: Server) -> None:
+    for _ in range(8):
+        assert server.get(f"{PROFILE}/new-nonce").status == 204
+    path = f"{PROFILE}/new-nonce"
+    # It writes what waits before it ends.
+    server.child.stop()
+    rows = server.database.column("SELECT id FROM audit_events WHERE resource_id = $1", path)
+    assert len(rows) == 4
+
+
+def audit_broken(server: Server) -> None:
+    path = f"{PROFILE}/new-nonce"
+    for _ in range(8):
+        assert server.get(path).status == 204
+    rows = server.audited(path, 8)
+    known = {row["row_hash"] for row in rows}
+    assert [row["prev_hash"] for row in rows].count(None) in (4, 5)
+    assert all(row["prev_hash"] in {*known, None} for row in rows)
+
+
+def stale_clock(server: Server) -> None:
+    reply = server.heartbeat("ag-fault")
+    told = parsedate_to_datetime(reply.headers["Date"])
+    document = server.renew({"certificate_ids": CERTIFICATES[:1]}).json()
+    assert document["total_enqueued"] == 1
+    stored = server.database.value("SELECT last_heartbeat_at FROM agents WHERE id = 'ag-fault'")
+    job = server.database.value("SELECT created_at FROM jobs")
+    server.get(f"{PROFILE}/directory")
+    nonce = server.database.value("SELECT expires_at - interval '5 minutes' FROM acme_nonces")
+    audited = server.audited("/api/v1/agents/ag-fault/heartbeat")[0]["timestamp"]
+    for moment in (told, stored, job, nonce, audited):
+        behind = datetime.now(UTC) - moment
+        assert BEHIND <= behind < BEHIND + timedelta(minutes=1)
+
+
+def seconds_of(server: Server, count: int) -> list[float]:
+    """How long heartbeats took."""
+    took = []
+    for _ in range(count):
+        began = time.monotonic()
+        assert server.heartbeat("ag-fault").status == 200
+        took.append(time.monotonic() - began)
+    return took
+
+
+def tail_latency(server: Server) -> None:
+    took = sorted(seconds_of(server, 2))
+    assert took[0] < LATE_SECONDS <= took[1]
+    assert server.get("/ready").status == 200
+
+
+def stall(server: Server) -> None:
+    took = seconds_of(server, 3)
+    assert took[0] < LATE_SECONDS <= took[1]
+    assert took[2] < LATE_SECONDS
+
+
+def outcomes(server: Server, count: int = 8) -> list[str]:
+    """What became of requests on connections of their own."""
+    found = []
+    for _ in range(count):
+        try:
+            reply = server.get(f"{PROFILE}/renewal-info/aaaa.bbbb")
+            found.append("whole" if reply.body.endswith(b"}\n") else "cut short")
+        except http.client.IncompleteRead:
+            found.append("ended early")
+        except ConnectionResetError:
+            # Also what Python's TLS takes for an end; the scenarios' clients see which it is.
+            found.append("reset")
+    return found
+
+
+def reset(server: Server) -> None:
+    assert Counter(outcomes(server)) == {"whole": 4, "reset": 4}
+    assert server.get("/api/v1/auth/check").status == 200
+
+
+def truncated_body(server: Server) -> None:
+    assert Counter(outcomes(server)) == {"whole": 4, "ended early": 4}
+    assert server.ask("HEAD", f"{PROFILE}/new-nonce").status == 200
+
+
+def wrong_length(server: Server) -> None:
+    assert Counter(outcomes(server)) == {"whole": 4, "cut short": 4}
+    # What is over is sent all the same.
+    sizes = set()
+    for _ in range(2):
+        with closing(server.connect()) as connection:
+            headers = {"Authorization": f"Bearer {server.admin}"}
+            connection.request("GET", f"{PROFILE}/renewal-info/aaaa.bbbb", headers=headers)
+            reply = connection.getresponse()
+            assert reply.status == 404
+            said = int(reply.headers["Content-Length"])
+            reply.read()
+            connection.sock.settimeout(0.2)
+            try:
+                over = len(connection.sock.recv(4096))
+            except TimeoutError:
+                over = 0
+            sizes.add((said, said + over))
+    ((half, whole), (said, sent)) = sorted(sizes)
+    assert (half, whole) == (said // 2, said)
+    assert said == sent
+
+
 EFFECTS: dict[str, Callable[[Server], None]] = {
     "forbid-writes": forbid_writes,
+    "read-only-key": read_only_key,
     "error-500": error_500,
     "html-directory": html_directory,
     "bulk-zero": bulk_zero,
     "bulk-partial": bulk_partial,
     "bulk-lost": bulk_lost,
+    "jobs-duplicated": jobs_duplicated,
     "heartbeat-drop": heartbeat_drop,
+    "heartbeat-wrong-agent": heartbeat_wrong_agent,
     "no-nonce-header": no_nonce_header,
     "nonce-unstored": nonce_unstored,
     "429-shape": wrong_429,
     "unknown-profile-500": unknown_profile,
+    "write-lost": write_lost,
+    "audit-missing": audit_missing,
+    "audit-broken": audit_broken,
+    "stale-clock": stale_clock,
+    "tail-latency": tail_latency,
+    "stall": stall,
+    "reset": reset,
+    "truncated-body": truncated_body,
+    "wrong-length": wrong_length,
 }
 
 
@@ -152,7 +326,8 @@ def test_a_fault_does_what_it_says(bench: Bench, fault: str) -> None:
         "CERTCTL_RATE_LIMIT_BURST": "2",
     }
     limited = limits if fault == "429-shape" else {}
-    with bench.serving(None, CERTLOAD_REFERENCE_FAULTS=fault, **limited) as server:
+    switched = fault if FAULTS[fault].every is None else f"{fault}:2"
+    with bench.serving(None, CERTLOAD_REFERENCE_FAULTS=switched, **limited) as server:
         server.database.execute((ROOT / "seed" / "00_base.sql").read_text("utf-8") + ROWS)
         EFFECTS[fault](server)
 
@@ -162,3 +337,38 @@ def test_several_faults_are_separated_by_commas(bench: Bench) -> None:
         server.database.execute((ROOT / "seed" / "00_base.sql").read_text("utf-8") + ROWS)
         html_directory(server)
         assert [reply.status for reply in writes(server)] == [403, 403]
+
+
+def test_faults_are_read_with_their_numbers() -> None:
+    faults = read_faults("bulk-zero, write-lost:100,stall", name="X")
+    assert faults == {"bulk-zero": 1, "write-lost": 100, "stall": 300}
+    assert read_faults("", name="X") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("no-such", "X=no-such: there is no such fault; there are forbid-writes, "),
+        ("bulk-zero:3", "X=bulk-zero:3: this fault takes no number"),
+        ("reset:", "X=reset:: write reset:N, N a whole number from 1 to 1,000,000"),
+        ("reset:0", "X=reset:0: write reset:N"),
+        ("reset:1.5", "X=reset:1.5: write reset:N"),
+        ("reset:1000001", "X=reset:1000001: write reset:N"),
+    ],
+)
+def test_a_fault_that_cannot_be_is_named(text: str, message: str) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        read_faults(text, name="X")
+    assert message in str(error.value)
+
+
+@given(every=st.integers(1, 50), blocks=st.integers(1, 10))
+def test_a_fault_strikes_once_in_each_n(every: int, blocks: int) -> None:
+    strikes = Strikes({"reset": every}, "reset")
+    for _ in range(blocks):
+        assert sum(strikes() for _ in range(every)) == 1
+
+
+def test_a_fault_that_is_off_never_strikes() -> None:
+    strikes = Strikes({"reset": 1}, "stall")
+    assert not any(strikes() for _ in range(1000))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_certload.certctl.reference.__main__ import main
-from pytest_certload.certctl.reference.config import FAULTS
+from pytest_certload.certctl.reference.faults import FAULTS
 
 if TYPE_CHECKING:
     from .conftest import Bench, Server

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_certload import Iteration, Load, RunResult, ms
+from pytest_certload import Iteration, Load, RunResult, ms, seconds
 from pytest_certload.certctl.api import Certctl
 
 KEYS = {"newNonce", "newAccount", "newOrder", "revokeCert", "keyChange", "renewalInfo"}
@@ -71,6 +71,8 @@ async def test_acme_burst(load: Load, certctl: Certctl) -> None:
     assert result.step("renewal-info").p95 < ms(800)
     for step in result.steps.values():
         assert step.server_error_rate < 0.001
+    # One late answer in 200 does not move a step's p95.
+    assert result.p(99.9) < seconds(2)
     assert result.error_rate < 0.001
     await prove(result)
     result.caught_up()

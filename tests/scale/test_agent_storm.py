@@ -6,7 +6,7 @@ from math import ceil
 
 import pytest
 
-from pytest_certload import Iteration, Load, RunResult, ms
+from pytest_certload import Iteration, Load, RunResult, ms, seconds
 from pytest_certload.certctl.api import Certctl
 
 RATE = 167
@@ -51,6 +51,8 @@ async def test_agent_storm(load: Load, certctl: Certctl) -> None:
 
     assert result.p95 < ms(500)
     assert result.p99 < ms(1000)
+    # One late answer in 200 does not move the p99, and one stall of 3 s in five minutes neither.
+    assert result.p(99.9) < seconds(2)
     assert result.error_rate < 0.001
     await prove(result)
     due = min(int(result.count), len(fleet))
@@ -63,6 +65,11 @@ async def test_agent_storm(load: Load, certctl: Certctl) -> None:
         "agents seen in the database since the start",
         actual=await certctl.agents_seen_since(began, acknowledged),
         expected=len(acknowledged),
+    )
+    result.integrity(
+        "agents whose row is not what they said of themselves",
+        actual=await certctl.agents_described_otherwise(fleet),
+        expected=0,
     )
     result.integrity(
         "agents Offline", actual=await certctl.agents_offline(acknowledged), expected=0

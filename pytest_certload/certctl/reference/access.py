@@ -117,5 +117,6 @@ def _permission(row: Mapping[int, Any]) -> dict[str, object]:
 async def grant_roles(connection: Any, config: Config) -> None:
     """Give each key its role: administrators everything, all others reading."""
     for key in (config.keys or {}).values():
-        role = "r-admin" if key.admin else "r-viewer"
+        admin = key.admin and "read-only-key" not in config.faults
+        role = "r-admin" if admin else "r-viewer"
         await connection.execute(_GRANT, key.name, role, TENANT)

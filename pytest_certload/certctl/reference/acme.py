@@ -12,7 +12,9 @@ import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from .clock import server_clock
 from .config import Config
+from .faults import Strikes
 from .web import Answer, Request, html_page, json_answer, problem
 
 __all__ = ["Acme", "renewal_serial"]
@@ -62,6 +64,8 @@ class Acme:
     def __init__(self, config: Config, issuer_id: str | None) -> None:
         self._default_profile = config.default_profile
         self._faults = config.faults
+        self._clock = server_clock(config.faults)
+        self._lost = Strikes(config.faults, "write-lost")
         self._issuer_id = issuer_id
 
     async def answer(
@@ -127,8 +131,8 @@ class Acme:
 
     async def _issue(self, connection: Any, *, store: bool) -> str:
         nonce = secrets.token_urlsafe(_NONCE_BYTES)
-        if store:
-            await connection.execute(_NONCE, nonce, datetime.now(UTC) + NONCE_LIFE)
+        if store and not self._lost():
+            await connection.execute(_NONCE, nonce, self._clock() + NONCE_LIFE)
         return nonce
 
     async def _renewal_info(self, connection: Any, renewal_id: str) -> Answer:
@@ -143,9 +147,7 @@ class Acme:
         certificate = await connection.fetchrow(_CERTIFICATE, version["certificate_id"])
         await connection.fetch(_MAPPINGS, version["certificate_id"])
         days = await connection.fetchval(_POLICY, certificate["renewal_policy_id"])
-        start, end = _window(
-            version["not_before"], certificate["expires_at"], days, datetime.now(UTC)
-        )
+        start, end = _window(version["not_before"], certificate["expires_at"], days, self._clock())
         return json_answer(
             {"suggestedWindow": {"start": _timestamp(start), "end": _timestamp(end)}},
             headers={"Retry-After": str(POLL_SECONDS), "Cache-Control": "no-store"},

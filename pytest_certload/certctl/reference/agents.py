@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Literal
 
 import asyncpg
 
+from .clock import Clock
 from .web import Answer, Request, api_error, json_answer
 
-__all__ = ["HEARTBEAT_PATH", "heartbeat", "mark_stale_offline", "sweep"]
+__all__ = ["HEARTBEAT_PATH", "Row", "heartbeat", "mark_stale_offline", "sweep"]
 
 HEARTBEAT_PATH = "/heartbeat"
 METADATA = ("hostname", "os", "architecture", "ip_address", "version")
@@ -23,6 +24,13 @@ _COLUMNS = (
     " ip_address, version, retired_at, retired_reason"
 )
 _SELECT = f"SELECT {_COLUMNS} FROM agents WHERE id = $1"
+# The next one in order; the first one after the last.
+_NEIGHBOUR = f"""
+SELECT {_COLUMNS} FROM agents WHERE id = coalesce(
+    (SELECT min(id) FROM agents WHERE id > $1 AND retired_at IS NULL),
+    (SELECT min(id) FROM agents WHERE retired_at IS NULL)
+)
+"""
 _SELECT_ALL = f"SELECT {_COLUMNS} FROM agents WHERE retired_at IS NULL"
 # last_heartbeat_at is indexed, so this is never a heap-only update: all indexes get entries.
 _HEARTBEAT = f"""
@@ -41,15 +49,21 @@ WHERE id = $1
 """
 _log = logging.getLogger(__name__)
 
+#: Where a heartbeat is stored: anywhere but in its agent's own row is a fault.
+Row = Literal["own", "next", "none"]
 
-async def heartbeat(connection: Any, request: Request, agent_id: str, *, drop: bool) -> Answer:
+
+async def heartbeat(
+    connection: Any, request: Request, agent_id: str, *, now: datetime, row: Row
+) -> Answer:
     """``POST /api/v1/agents/{id}/heartbeat``.
 
     Args:
         connection: To the database.
         request: With metadata in its body, all of it optional.
         agent_id: The agent.
-        drop: The fault: say that it is recorded, and do not.
+        now: The server's time.
+        row: Whose row it is stored in: ``own``, or, which are faults, ``next`` or ``none``.
     """
     agent = await connection.fetchrow(_SELECT, agent_id)
     if agent is None:
@@ -57,13 +71,15 @@ async def heartbeat(connection: Any, request: Request, agent_id: str, *, drop: b
         return api_error(500, "Failed to record heartbeat", request.id)
     if agent["retired_at"] is not None:
         return api_error(410, "Agent has been retired", request.id)
-    if not drop:
+    if row == "next":
+        agent = await connection.fetchrow(_NEIGHBOUR, agent_id)
+    if row != "none":
         metadata = _metadata(request)
         if any(metadata.values()):
             values = (metadata[name] for name in METADATA)
-            await connection.execute(_HEARTBEAT, agent_id, datetime.now(UTC), *values)
+            await connection.execute(_HEARTBEAT, agent["id"], now, *values)
         else:
-            await connection.execute(_HEARTBEAT_ALONE, agent_id, datetime.now(UTC))
+            await connection.execute(_HEARTBEAT_ALONE, agent["id"], now)
         if agent["status"] != "Online":
             # Written from the row as it was read: the time of the heartbeat just stored is
             # overwritten with the old one. certctl does the same.
@@ -90,13 +106,12 @@ def _update_values(agent: Any, status: str) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-async def mark_stale_offline(connection: Any, age: timedelta) -> int:
-    """Set agents Offline whose last heartbeat is older than ``age``; returns how many.
+async def mark_stale_offline(connection: Any, limit: datetime) -> int:
+    """Set agents Offline whose last heartbeat is older than ``limit``; returns how many.
 
     As in certctl, all agents are read first and each stale one is written as it was read: a
     heartbeat in between is overwritten.
     """
-    limit = datetime.now(UTC) - age
     stale = [
         agent
         for agent in await connection.fetch(_SELECT_ALL)
@@ -109,12 +124,12 @@ async def mark_stale_offline(connection: Any, age: timedelta) -> int:
     return len(stale)
 
 
-async def sweep(pool: asyncpg.Pool[Any], seconds: float) -> None:
+async def sweep(pool: asyncpg.Pool[Any], seconds: float, clock: Clock) -> None:
     """Mark stale agents at once, and then again at the interval, until cancelled."""
     while True:
         try:
             async with pool.acquire() as connection:
-                await mark_stale_offline(connection, timedelta(seconds=seconds))
+                await mark_stale_offline(connection, clock() - timedelta(seconds=seconds))
         except asyncpg.PostgresError as error:
             _log.error("agent health sweep failed: %s", error)
         await asyncio.sleep(seconds * random.uniform(1 - _JITTER, 1 + _JITTER))

@@ -11,6 +11,7 @@ import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from email.utils import format_datetime
 from typing import Any
 
 import asyncpg
@@ -19,12 +20,15 @@ from aiohttp import web
 from . import access
 from .access import Actor
 from .acme import Acme
-from .agents import heartbeat
+from .agents import Row, heartbeat
 from .audit import AuditLog
+from .clock import server_clock
 from .config import Config
+from .faults import Strikes
 from .limiter import REFUSAL, Limiter
 from .renewal import Renewals
 from .web import JSON, Answer, Request, api_error, html_page, json_answer, text_answer
+from .wire import Wire
 
 __all__ = ["SERVER", "App"]
 
@@ -32,6 +36,7 @@ __all__ = ["SERVER", "App"]
 SERVER = "certctl-reference"
 
 _PING_SECONDS = 2.0
+_AUTH_CHECK = "/api/v1/auth/check"
 _AUDIT_EXCLUDED = ("/health", "/ready", "/api/v1/version")
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'",
@@ -68,6 +73,9 @@ class App:
         self._renewals = renewals
         self._version = config.version
         self._faults = config.faults
+        self._clock = server_clock(config.faults)
+        self._lost = Strikes(config.faults, "write-lost")
+        self._wire = Wire(config.faults)
         self._refusal = _WRONG_SHAPE if "429-shape" in config.faults else REFUSAL
         # The two chains have a limiter each.
         self._open_limiter, self._api_limiter = (
@@ -83,6 +91,9 @@ class App:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request."""
         request_id = str(uuid.uuid4())
+        is_load = request.path not in self._open and request.path != _AUTH_CHECK
+        if is_load:
+            self._wire.arrive()
         try:
             answer = await self._dispatch(request, request_id)
         except Exception:  # noqa: BLE001 - certctl's recovery: the client gets 500, the log the rest
@@ -91,7 +102,10 @@ class App:
         headers = {**_HEADERS, "X-Request-ID": request_id, **answer.headers}
         if answer.content_type is not None:
             headers["Content-Type"] = answer.content_type
-        return web.Response(status=answer.status, body=answer.body or None, headers=headers)
+        if "stale-clock" in self._faults:
+            headers["Date"] = format_datetime(self._clock(), usegmt=True)
+        response = web.Response(status=answer.status, body=answer.body or None, headers=headers)
+        return await self._wire.send(request, response) if is_load else response
 
     async def _dispatch(self, request: web.BaseRequest, request_id: str) -> Answer:
         path = request.path
@@ -181,9 +195,13 @@ class App:
 
     async def _heartbeat(self, connection: Any, _: Actor, request: Request) -> Answer:
         agent_id = request.path.split("/")[4]
-        drop = "heartbeat-drop" in self._faults
+        row: Row = "own"
+        if self._lost() or "heartbeat-drop" in self._faults:
+            row = "none"
+        elif "heartbeat-wrong-agent" in self._faults:
+            row = "next"
         try:
-            return await heartbeat(connection, request, agent_id, drop=drop)
+            return await heartbeat(connection, request, agent_id, now=self._clock(), row=row)
         except asyncpg.PostgresError as error:
             _log.error("heartbeat of %s: %s", agent_id, error)
             return api_error(500, "Failed to record heartbeat", request.id)

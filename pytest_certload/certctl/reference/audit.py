@@ -15,10 +15,13 @@ import logging
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import asyncpg
+
+from .clock import server_clock
+from .faults import Strikes
 
 __all__ = ["MOST_PENDING", "AuditLog"]
 
@@ -26,8 +29,11 @@ _INSERT = (
     "INSERT INTO audit_events (id, actor, actor_type, action, resource_type, resource_id, details,"
     " timestamp, event_category) VALUES ($1, $2, 'User', $3, $4, $5, $6, $7, 'cert_lifecycle')"
 )
+# The next row finds no row before it.
+_FORGET_HEAD = "UPDATE audit_chain_head SET row_hash = '' WHERE id = 1"
 #: Rows that may wait in one worker.
 MOST_PENDING = 1000
+_NONE: Mapping[str, int] = MappingProxyType({})
 _log = logging.getLogger(__name__)
 
 
@@ -38,14 +44,25 @@ class AuditLog:
         pool: Where connections come from.
         worker: Number of this worker, and
         workers: how many there are: no two give the same id to a row.
+        faults: Those that are switched on.
     """
 
-    def __init__(self, pool: asyncpg.Pool[Any], *, worker: int, workers: int) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool[Any],
+        *,
+        worker: int,
+        workers: int,
+        faults: Mapping[str, int] = _NONE,
+    ) -> None:
         self._pool = pool
         self._numbers = itertools.count(worker, workers)
         self._room = asyncio.Semaphore(MOST_PENDING)
         self._rows: asyncio.Queue[tuple[object, ...]] = asyncio.Queue()
         self._unwritten = 0
+        self._clock = server_clock(faults)
+        self._missing = Strikes(faults, "audit-missing")
+        self._broken = Strikes(faults, "audit-broken")
 
     async def room(self) -> None:
         """Wait until there is room for one more row; ``add`` takes it, ``forgo`` gives it back."""
@@ -64,6 +81,9 @@ class AuditLog:
         details: Mapping[str, object],
     ) -> None:
         """Have a row written soon, into the room that was waited for."""
+        if self._missing():
+            self.forgo()
+            return
         self._unwritten += 1
         self._rows.put_nowait(self._row(actor, action, resource_type, resource_id, details))
 
@@ -92,6 +112,8 @@ class AuditLog:
         while True:
             # The request is answered already: nobody can be told but the log.
             try:
+                if self._broken():
+                    await connection.execute(_FORGET_HEAD)
                 await connection.execute(_INSERT, *row)
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                 _log.error("audit row %s not written: %s", row[0], error)
@@ -123,5 +145,5 @@ class AuditLog:
             resource_type,
             resource_id,
             json.dumps(details),
-            datetime.now(UTC),
+            self._clock(),
         )

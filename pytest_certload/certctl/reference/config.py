@@ -12,22 +12,9 @@ from typing import Literal
 from pytest_certload.errors import ConfigurationError
 from pytest_certload.units import parse_duration
 
-__all__ = ["FAULTS", "Config", "Key", "Limit", "hash_key", "read_config"]
+from .faults import read_faults
 
-#: Every fault that can be switched on, and what it does. They prove the scenarios, not the server.
-FAULTS: Mapping[str, str] = {
-    "forbid-writes": "every POST is answered 403, as to a key that may only read",
-    "error-500": "every POST is answered 500",
-    "html-directory": "the ACME directory is the dashboard's start page, 200 text/html",
-    "bulk-zero": "bulk-renew answers 200 and enqueues nothing",
-    "bulk-partial": "bulk-renew leaves out the last certificate of a call, and says so",
-    "bulk-lost": "bulk-renew acknowledges one job a call that it does not store",
-    "heartbeat-drop": "heartbeats are answered 200 and not stored",
-    "no-nonce-header": "new-nonce answers without Replay-Nonce",
-    "nonce-unstored": "new-nonce hands out nonces that are not in the database",
-    "429-shape": "the limiter refuses with JSON and without Retry-After",
-    "unknown-profile-500": "no ACME profile is found, which certctl answers with 500",
-}
+__all__ = ["Config", "Key", "Limit", "hash_key", "read_config"]
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _TRUE = ("true", "1", "yes")
@@ -68,7 +55,7 @@ class Config:
         acme_routed: Whether ``/acme`` is routed; otherwise the start page answers, as it does in
             certctl's image.
         workers: Processes.
-        faults: Names from ``FAULTS``.
+        faults: Those that are switched on, and how often each strikes; see ``read_faults``.
         version: What the version endpoint says.
     """
 
@@ -86,7 +73,7 @@ class Config:
     default_profile: str | None
     acme_routed: bool
     workers: int
-    faults: frozenset[str]
+    faults: Mapping[str, int]
     version: str
 
 
@@ -127,7 +114,9 @@ def read_config(environment: Mapping[str, str]) -> Config:
         acme_routed=acme == "routed",
         # The limiter's bucket lives in one process, so with a limiter there is only one.
         workers=1 if limit else read.integer("CERTLOAD_REFERENCE_WORKERS", _cores()),
-        faults=_faults(read.text("CERTLOAD_REFERENCE_FAULTS", "")),
+        faults=read_faults(
+            read.text("CERTLOAD_REFERENCE_FAULTS", ""), name="CERTLOAD_REFERENCE_FAULTS"
+        ),
         version=read.text("CERTLOAD_REFERENCE_VERSION", "unknown"),
     )
 
@@ -205,17 +194,6 @@ def _keys(read: _Reader) -> Mapping[str, Key] | None:
             raise ConfigurationError("CERTCTL_API_KEYS_NAMED: write name:key or name:key:admin")
         keys[hash_key(key)] = Key(name=name, admin=role == "admin")
     return keys
-
-
-def _faults(text: str) -> frozenset[str]:
-    names = frozenset(name.strip() for name in text.split(",") if name.strip())
-    unknown = sorted(names - FAULTS.keys())
-    if unknown:
-        raise ConfigurationError(
-            f"CERTLOAD_REFERENCE_FAULTS={unknown[0]}: there is no such fault; "
-            f"there are {', '.join(FAULTS)}"
-        )
-    return names
 
 
 def _cores() -> int:

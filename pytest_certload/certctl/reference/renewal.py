@@ -10,13 +10,14 @@ import itertools
 import logging
 import time
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 
 from .audit import AuditLog
+from .clock import server_clock
 from .config import Config
+from .faults import Strikes
 from .web import Answer, Request, api_error, json_answer
 
 __all__ = ["PAGE", "Renewals"]
@@ -73,6 +74,8 @@ class Renewals:
     def __init__(self, config: Config, audit: AuditLog, *, worker: int, workers: int) -> None:
         self._job_status = config.job_status
         self._faults = config.faults
+        self._clock = server_clock(config.faults)
+        self._lost = Strikes(config.faults, "write-lost")
         self._audit = audit
         self._numbers = itertools.count(worker, workers)
 
@@ -123,7 +126,7 @@ class Renewals:
             if row["status"] in SKIPPED or row["id"] in left_out:
                 skipped += 1
                 continue
-            lose = "bulk-lost" in self._faults and number == len(found) - 1
+            lose = self._lost() or ("bulk-lost" in self._faults and number == len(found) - 1)
             try:
                 job = await self._enqueue(connection, row, lose=lose)
             except asyncpg.PostgresError as error:
@@ -152,12 +155,18 @@ class Renewals:
     async def _enqueue(self, connection: Any, row: Any, *, lose: bool) -> str:
         values = {**row, "status": "RenewalInProgress"}
         await connection.execute(_UPDATE, row["id"], *(values[name] for name in _WRITTEN))
-        now = datetime.now(UTC)
-        job = f"job-{time.time_ns()}-{next(self._numbers)}"
+        now = self._clock()
         kind = "Issuance" if row["expires_at"].year < _FIRST_YEAR else "Renewal"
-        if not lose:
-            await connection.fetchval(_INSERT, job, kind, row["id"], self._job_status, now)
+        job = self._job_id()
+        stored = [] if lose else [job]
+        if "jobs-duplicated" in self._faults:
+            stored.append(self._job_id())
+        for row_id in stored:
+            await connection.fetchval(_INSERT, row_id, kind, row["id"], self._job_status, now)
         return job
+
+    def _job_id(self) -> str:
+        return f"job-{time.time_ns()}-{next(self._numbers)}"
 
 
 class _Unreadable(Exception):

@@ -19,6 +19,7 @@ from .acme import Acme
 from .agents import sweep
 from .app import App
 from .audit import AuditLog
+from .clock import server_clock
 from .config import Config
 from .distributor import SIGNALS
 from .renewal import Renewals
@@ -63,7 +64,7 @@ async def serve(
         loop.add_signal_handler(number, ended.set)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     async with _pool(config) as pool:
-        audit = AuditLog(pool, worker=worker, workers=config.workers)
+        audit = AuditLog(pool, worker=worker, workers=config.workers, faults=config.faults)
         issuer = await pool.fetchval("SELECT id FROM issuers WHERE enabled ORDER BY id LIMIT 1")
         renewals = Renewals(config, audit, worker=worker, workers=config.workers)
         app = App(config, pool, audit, Acme(config, issuer), renewals)
@@ -76,7 +77,8 @@ async def serve(
         writer = asyncio.create_task(audit.run(), name="audit")
         endless = [asyncio.create_task(_receive(channel, ended, server, tls), name="receive")]
         if worker == 0:
-            endless.append(asyncio.create_task(sweep(pool, config.health_seconds), name="sweep"))
+            sweeping = sweep(pool, config.health_seconds, server_clock(config.faults))
+            endless.append(asyncio.create_task(sweeping, name="sweep"))
         waiting = asyncio.create_task(ended.wait(), name="wait")
         done, _ = await asyncio.wait(
             [waiting, writer, *endless], return_when=asyncio.FIRST_COMPLETED
