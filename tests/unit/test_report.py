@@ -433,6 +433,7 @@ class TestTheTable:
             "  100 due, 100 finished, 0 dropped, 0 unfinished; in flight up to 10, backlog up to 3",
             "  generator suspect: lag p99 20 ms, event loop p99 2 ms late, 25 % of a core, garbage collection at most 1 ms",
             "  suspect: the machine's host gave 12% of its CPU time to others",
+            "  preflight: 2 checks passed in 210 ms",
             "  reduced, not the full contract: duration 2 s instead of 5m",
             "              count  rate  errors                  p50   p90     p95    p99    max",
             "  iterations    100  50/s       2  response time  4 ms  8 ms    9 ms  20 ms  30 ms",
