@@ -398,17 +398,18 @@ class Load:
                 iterations=_together([executor.planned for executor in executors]),
             )
             findings = await make_checks(self._machine_checks(scenarios), preflight)
-            asked = list(options.preflight)
-            if self._bookkeeper.settings.preflight == "off":
-                asked = []
-            else:
+            not_made = 0
+            if self._bookkeeper.settings.preflight == "on":
+                findings += await make_checks([_ports], preflight)
                 # What speaks by a client of its own may speak to another server.
-                own = [_ports, *([reachable(endpoint)] if options.must_be_answered else [])]
-                findings += await make_checks(own, preflight)
-                if findings[-1].passed:
-                    findings += await make_checks(asked, preflight)
-                    asked = []
-        failure = failure_of(findings, not_made=len(asked))
+                connection = [reachable(endpoint)] if options.must_be_answered else []
+                connected = await make_checks(connection, preflight)
+                findings += connected
+                if all(check.passed for check in connected):
+                    findings += await make_checks(options.preflight, preflight)
+                else:
+                    not_made = len(options.preflight)
+        failure = failure_of(findings, not_made=not_made)
         if failure:
             raise failure
         return findings

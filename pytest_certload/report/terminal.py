@@ -166,13 +166,13 @@ def _offer(record: RunRecord) -> Iterator[str]:
     )
     if record.generator is not None:
         yield f"generator {record.validity}: {_generator(record.generator)}"
+    for reason in record.validity_reasons:
+        yield f"{record.validity}: {reason}"
     checks = record.proof.preflight
     if checks:
         # A load that was made had no other; what failed is told in the error instead of it.
         seconds = format_duration(sum(check.seconds for check in checks) * 1e9)
         yield f"preflight: {len(checks)} checks passed in {seconds}"
-    for reason in record.validity_reasons:
-        yield f"{record.validity}: {reason}"
     if record.percentile_error is not None:
         error = f"{record.percentile_error * 100:g}"
         yield f"percentiles ±{error} %: samples were sketched, not kept"

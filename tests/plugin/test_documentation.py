@@ -32,6 +32,18 @@ def test_the_ten_line_test_runs(pytester: pytest.Pytester, target: Target, page:
     assert target.seen == ["/basket"] * 25
 
 
+def test_the_check_before_a_load_runs(pytester: pytest.Pytester, target: Target) -> None:
+    source = example(ROOT / "docs" / "writing-load-tests.md", "preflight")
+    source = source.replace("http://127.0.0.1:9090", target.base_url)
+    pytester.makepyfile(
+        test_shop=source, test_bare=source.replace('get("/stock")', 'get("/status/503")')
+    )
+    result = pytester.runpytest("-m", "scale", "--certload-duration=0.5s")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["E     stock: /stock answers 503: fill it with bin/fill-stock"])
+    assert target.seen == ["/status/503", "/stock", *["/basket"] * 25]
+
+
 def test_the_readme_and_the_guide_show_the_same_example() -> None:
     assert example(ROOT / "README.md", "shop") == example(
         ROOT / "docs" / "writing-load-tests.md", "shop"

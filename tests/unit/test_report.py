@@ -442,6 +442,7 @@ class TestTheTable:
             "  generator suspect: lag p99 20 ms, event loop p99 2 ms late, 25 % of a core, garbage collection at most 1 ms",
             "  preflight: 2 checks passed in 210 ms",
             "  suspect: the machine's host gave 12% of its CPU time to others",
+            "  preflight: 2 checks passed in 210 ms",
             "  reduced, not the full contract: duration 2 s instead of 5m",
             "  cpu: server 1.00 of 2 cores; memory 100 MB",
             "  limit: the server: 1.9 of 2 cores",
