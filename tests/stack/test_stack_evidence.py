@@ -86,9 +86,9 @@ async def test_work_is_seen_as_postgres_counts_it(shop: str) -> None:
     assert table.hot_share == 1
     assert table.dead >= 11
     assert (found.rollbacks, found.deadlocks) == (1, 0)
-    # To make a connection is a transaction too.
+    # To make a connection is a transaction or two.
     assert found.commits is not None
-    assert 21 <= found.commits < 30
+    assert 21 <= found.commits < 40
     assert found.cache_hit_share is not None
     assert 0.9 < found.cache_hit_share <= 1
     assert found.wal_bytes is not None
