@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,7 @@ from pytest_certload.face import FACE
 if TYPE_CHECKING:
     from pytest_certload.certctl.api import Certctl
     from pytest_certload.database import SessionDatabase
+    from pytest_certload.proof.witness import Witness
     from pytest_certload.session import Load
     from pytest_certload.stack import ProductSpec, Stack
 
@@ -38,6 +40,7 @@ def load(request: pytest.FixtureRequest) -> Load:
     mark = gate.read_mark(request.node)
     endpoint: Endpoint | None = None
     description: dict[str, str] = {}
+    witnesses: Callable[[], Sequence[Witness]] = tuple
     if mark.base_url is not None:
         check_host(mark.base_url, settings.allow_host, name="scale(base_url=…)")
         base_url = check_base_url(mark.base_url, name="scale(base_url=…)")
@@ -46,13 +49,27 @@ def load(request: pytest.FixtureRequest) -> Load:
         stack: Stack = request.getfixturevalue("certload_stack")
         endpoint = stack.endpoint
         description = stack.describe()
+        witnesses = _witnesses(stack, face.state_origin)
     return Load(
         face.bookkeeper,
         nodeid=request.node.nodeid,
         name=mark.name or _scenario_name(request.node.name),
         endpoint=endpoint,
         stack=description,
+        witnesses=witnesses,
     )
+
+
+def _witnesses(stack: Stack, origin: str) -> Callable[[], Sequence[Witness]]:
+    """Who looks on at each load on the stack."""
+    from pytest_certload.database import SessionDatabase
+    from pytest_certload.proof.state import StateWitness
+
+    if stack.dsn is None:
+        return tuple
+    database = SessionDatabase(stack.dsn)
+    origins = chain([origin], repeat("as the test's load before left it"))
+    return lambda: [StateWitness(database, next(origins))]
 
 
 def _scenario_name(test_name: str) -> str:
@@ -73,7 +90,10 @@ def certload_product() -> ProductSpec:
 def certload_stack(
     request: pytest.FixtureRequest, certload_product: ProductSpec
 ) -> Iterator[Stack]:
-    """Postgres and the server under test, seeded and checked; plain data, for the whole session."""
+    """Postgres and the server under test, seeded and checked; plain data, for the whole session.
+
+    Database and server are put back to the seeded state before each test that makes load on them.
+    """
     from pytest_certload.stack import open_stack
 
     face = request.config.stash[FACE]
@@ -81,7 +101,8 @@ def certload_stack(
         face.settings.stack_request(), certload_product, announce=face.announce
     ) as stack:
         face.announce_stack(stack)
-        yield stack
+        with face.keeping(stack):
+            yield stack
 
 
 @pytest.fixture

@@ -66,8 +66,10 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Refuse load in a worker that has neighbours."""
-    item.config.stash[FACE].refuse_worker(item)
+    """Refuse load in a worker that has neighbours; let it begin on the seeded state."""
+    face = item.config.stash[FACE]
+    face.refuse_worker(item)
+    face.restore_state(item)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -251,7 +251,9 @@ class Load:
                 )
                 runs.append((run, engine))
             proof = runs[0][0].proof if len(runs) == 1 else Proof()
-            witnesses, self._watching = [*self._witnesses(), *self._watching], []
+            # The fixture's look on at the stack's server alone, not at one of the call's own.
+            usual = self._witnesses() if checked.base_url is None else ()
+            witnesses, self._watching = [*usual, *self._watching], []
             try:
                 async with _looking_on(witnesses, proof):
                     generator = await _watched([engine for _, engine in runs], clock)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_certload.proof.findings import StateFinding
 from pytest_certload.stats.summary import LatencySummary, StepSummary
 from pytest_certload.units import format_duration, format_rate
 
@@ -117,7 +118,7 @@ def failure_text(record: RunRecord, *, files: Sequence[Path] = ()) -> str:
 
 def run_text(record: RunRecord) -> list[str]:
     """What the table has no room for: worst steps, statuses, errors, and what ran under test."""
-    return [*_worst(record), *_errors(record), *_stack(record)]
+    return [*_worst(record), *_errors(record), *_state(record.proof.state), *_stack(record)]
 
 
 def _offer(record: RunRecord) -> Iterator[str]:
@@ -235,6 +236,14 @@ def _errors(record: RunRecord) -> Iterator[str]:
     if rest:
         count = sum(error.count for error in rest)
         yield f"{len(rest)} more kinds of error, {count:,} in all: see the report"
+
+
+def _state(state: StateFinding | None) -> Iterator[str]:
+    if state is None:
+        return
+    rows = f"{sum(state.rows.values()):,} rows in {len(state.rows):,} tables"
+    yield f"state at the begin: {state.fingerprint or 'not known'}, {rows} ({state.origin})"
+    yield from (f"state, not seen: {reason}" for reason in state.missing)
 
 
 def _stack(record: RunRecord) -> Iterator[str]:

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 __all__ = [
+    "AS_SEEDED",
     "PROVIDERS",
     "REFERENCE_IMAGE",
     "Endpoint",
@@ -30,6 +31,8 @@ __all__ = [
 
 PROVIDERS = ("auto", "docker", "embedded", "external")
 REFERENCE_IMAGE = "reference"
+#: Where the state of data comes from that nobody has written to since the seeds.
+AS_SEEDED = "as it was seeded"
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -216,6 +219,8 @@ class Stack:
         postgres_settings: The settings of Postgres that decide its speed.
         cpu_count: Cores that this process may use.
         seeds: The seed files, in the order in which they were applied, row counts verified.
+        restore: Puts database and server back to the seeded state, if anything was written since,
+            and says where the state comes from; None: an external stack is taken as it is.
     """
 
     provider: str
@@ -229,6 +234,7 @@ class Stack:
     postgres_settings: Mapping[str, str]
     cpu_count: int
     seeds: tuple[SeedFile, ...]
+    restore: Callable[[], str] | None = field(default=None, repr=False, compare=False)
 
     def describe(self) -> dict[str, str]:
         """The stack as flat text without secrets, for headers and reports."""

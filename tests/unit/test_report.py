@@ -130,7 +130,13 @@ DATABASE = DatabaseFinding(
     missing=("pg_stat_io: this is Postgres 15, which has none",),
 )
 PROOF = ProofRecord(
-    state=StateFinding(fingerprint="fedcba987654", rows={"agents": 5000}, origin="seeded"),
+    state=StateFinding(
+        fingerprint="fedcba987654",
+        rows={"agents": 5000, "teams": 1},
+        origin="template, cloned in 0.12 s",
+        cost=0.01,
+        missing=("rows of events: too large to be counted before each load",),
+    ),
     preflight=(CheckFinding(name="limiter", passed=True, detail="150 calls, no 429"),),
     effects=(
         EffectsFinding(
