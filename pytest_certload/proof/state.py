@@ -117,6 +117,6 @@ async def _count(database: Database, tables: list[Mapping[str, Any]]) -> Mapping
     """All in one statement, so that the numbers are of one moment."""
     parts = [f"SELECT {n} AS number, count(*) FROM {t['quoted']}" for n, t in enumerate(tables)]
     async with database.transaction():
-        await database.execute(f"SET LOCAL statement_timeout = '{COUNT_SECONDS}s'")
+        await database.execute(f"SET LOCAL statement_timeout = {COUNT_SECONDS * 1000:.0f}")
         found = await database.fetch(" UNION ALL ".join(parts))
     return {str(tables[row["number"]]["name"]): int(row["count"]) for row in found}

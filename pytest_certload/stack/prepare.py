@@ -10,7 +10,7 @@ from pytest_certload.database import Database, run_sync
 from .model import SeedFile
 from .seed import Seed, apply_seed, refresh_seed
 
-__all__ = ["MARK", "finish", "is_marked", "mark_statement", "quoted", "refresh", "seed_own"]
+__all__ = ["MARK", "finish", "is_marked", "mark_statement", "quoted", "seed_own"]
 
 MARK = "certload"
 
@@ -56,18 +56,11 @@ async def _seed_own(dsn: str, seeds: tuple[Seed, ...]) -> tuple[SeedFile, ...]:
         await database.execute(mark_statement(name))
         await database.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
         applied = await apply_seed(database, seeds)
-        await refresh(database, seeds)
+        # As its clones will be, so that tables and indexes of all of them are alike.
+        await refresh_seed(database, seeds)
+        # Otherwise autovacuum would do it at some moment of the load, and plans would change.
+        await database.execute("VACUUM (ANALYZE)")
     return applied
-
-
-async def refresh(database: Database, seeds: tuple[Seed, ...]) -> None:
-    """Bring up to date what counts from now, and have the statistics taken.
-
-    The seeded database is treated as its clones are, so that all of them are alike.
-    """
-    await refresh_seed(database, seeds)
-    # Otherwise autovacuum would do it at some moment of the load, and plans would change.
-    await database.execute("VACUUM (ANALYZE)")
 
 
 def finish(dsn: str) -> tuple[str, dict[str, str]]:

@@ -28,6 +28,10 @@ _EXPECT_FULL = re.compile(r"--\s*expect:\s*(?P<count>[0-9][0-9_]*)\s*=\s*(?P<que
 _REFRESH = re.compile(r"--\s*refresh\b")
 _REFRESH_FULL = re.compile(r"--\s*refresh:\s*(?P<statement>\S.*)")
 _ROWS = re.compile(r"(?:INSERT 0|UPDATE|DELETE|MERGE|COPY) ([0-9]+)")
+_CHANGED = """
+SELECT format('%I.%I', schemaname, relname) AS name FROM pg_stat_xact_user_tables
+WHERE n_tup_ins + n_tup_upd + n_tup_del > 0 ORDER BY name
+"""
 # They would end the file's one transaction.
 _TRANSACTION_WORDS = ("BEGIN", "START", "COMMIT", "END", "ABORT", "ROLLBACK")
 
@@ -99,8 +103,11 @@ async def verify_seed(database: Database, seeds: tuple[Seed, ...]) -> tuple[Seed
     )
 
 
-async def refresh_seed(database: Database, seeds: tuple[Seed, ...]) -> None:
+async def refresh_seed(database: Database, seeds: tuple[Seed, ...]) -> list[str]:
     """Run the refreshes of all files, in one transaction.
+
+    Returns:
+        The tables that they changed, as identifiers.
 
     Raises:
         SeedError: One was refused (file, line, SQLSTATE and message).
@@ -115,6 +122,7 @@ async def refresh_seed(database: Database, seeds: tuple[Seed, ...]) -> None:
                         f"{seed.path}:{refresh.line}: {error.reason} (SQLSTATE {error.sqlstate}) "
                         f"in: {refresh.statement}"
                     ) from error
+        return [str(row["name"]) for row in await database.fetch(_CHANGED)]
 
 
 def _read(path: Path) -> Seed:
