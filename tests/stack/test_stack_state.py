@@ -66,6 +66,8 @@ def somebody(dsn: str) -> Iterator[None]:
         yield
     finally:
         session.terminate()
+        # The transport is closed by the loop's next turn.
+        loop.run_until_complete(asyncio.sleep(0))
         loop.close()
 
 
@@ -137,8 +139,8 @@ def test_what_counts_from_now_is_brought_up_to_date_and_nothing_is_left_to_autov
     run(dsn, "DELETE FROM agents")
     state.restore()
     assert run(dsn, "SELECT count(*) FROM agents WHERE seen > now() - interval '1 minute'") == 50
-    assert run(dsn, "SELECT last_vacuum IS NOT NULL FROM pg_stat_user_tables")
-    assert run(dsn, "SELECT n_dead_tup + n_mod_since_analyze FROM pg_stat_user_tables") == 0
+    assert run(dsn, "SELECT relpages = relallvisible FROM pg_class WHERE relname = 'agents'")
+    assert run(dsn, "SELECT reltuples FROM pg_class WHERE relname = 'agents'") == 100
 
 
 def test_what_belongs_to_the_database_itself_is_kept(state: SeededState, dsn: str) -> None:
