@@ -152,7 +152,7 @@ class _Server:
         self._workspace = workspace
         self._argv = argv
         self._environment = environment
-        self._listener = listener
+        self._first: socket.socket | None = listener
         self._port = int(listener.getsockname()[1])
         self._endpoint = endpoint
         self._product = product
@@ -165,10 +165,11 @@ class _Server:
     def stop(self) -> None:
         if self._child is not None:
             self._child.stop()
+            self._child = None
 
     def start(self) -> None:
-        # The first listener is there already, so that nobody else gets the port meanwhile.
-        with self._listener if self._child is None else _listen(self._port) as listener:
+        listener, self._first = self._first or _listen(self._port), None
+        with listener:
             child = self._child = self._workspace.spawn(
                 [*self._argv, "--fd", str(listener.fileno())],
                 log_name="server.log",
