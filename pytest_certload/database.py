@@ -13,7 +13,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Generic, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import asyncpg
 
@@ -28,6 +28,7 @@ __all__ = [
     "SessionDatabase",
     "StatementError",
     "describe_dsn",
+    "other_database",
     "run_sync",
 ]
 
@@ -254,6 +255,11 @@ def describe_dsn(dsn: str) -> str:
         )
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{host}:{port or 5432}{parts.path}"
+
+
+def other_database(dsn: str, name: str) -> str:
+    """The DSN of another database of the same cluster."""
+    return urlsplit(dsn)._replace(path=f"/{quote(name)}").geturl()
 
 
 async def _connect(dsn: str, name: str) -> asyncpg.Connection[Any]:

@@ -32,6 +32,10 @@ _NOT_THE_USERS = (
 )
 
 
+_AS_FOUND = "external: as it was found"
+_AS_LEFT = "as earlier tests left it"
+
+
 class Face:
     """The plugin's state in one pytest session.
 
@@ -39,6 +43,7 @@ class Face:
         settings: The options.
         left_out: How many load tests ``-m`` did not select.
         selected: How many load tests are going to run.
+        state_origin: Where the state of the stack's data comes from, in words.
         add_suite_property: pytest's ``record_testsuite_property``, once a test has asked for load.
     """
 
@@ -48,6 +53,8 @@ class Face:
         self.left_out = 0
         self.selected = 0
         self.add_suite_property: Callable[[str, object], None] | None = None
+        self.state_origin = ""
+        self._stack: Stack | None = None
         self._bookkeeper: Bookkeeper | None = None
 
     @property
@@ -182,6 +189,31 @@ class Face:
             if reporter is not None:
                 reporter.ensure_newline()
                 reporter.write_line(f"certload: {text}")
+
+    @contextmanager
+    def keeping(self, stack: Stack) -> Iterator[None]:
+        """Hand the stack to load tests, each time in its seeded state, while the body runs."""
+        self._stack = stack
+        from pytest_certload.stack.model import AS_SEEDED
+
+        self.state_origin = AS_SEEDED if stack.restore else _AS_FOUND
+        try:
+            yield
+        finally:
+            self._stack = None
+
+    def restore_state(self, item: pytest.Item) -> None:
+        """Put the stack back to its seeded state before a test that makes load on it.
+
+        Raises:
+            StackError: It cannot be put back.
+        """
+        if self._stack is None or self._stack.restore is None or not gate.uses_stack(item):
+            return
+        if gate.read_mark(item).state == "keep":
+            self.state_origin = _AS_LEFT
+        else:
+            self.state_origin = self._stack.restore()
 
     def announce_stack(self, stack: Stack) -> None:
         """What is up, and how fast its Postgres may be."""

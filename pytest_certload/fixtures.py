@@ -56,8 +56,7 @@ def load(request: pytest.FixtureRequest) -> Load:
         endpoint = stack.endpoint
         database = None if stack.dsn is None else SessionDatabase(stack.dsn)
         description = stack.describe()
-        if settings.evidence:
-            witnesses = witnesses_of(stack)
+        witnesses = witnesses_of(stack, face.state_origin, counters=settings.evidence)
     return Load(
         face.bookkeeper,
         nodeid=request.node.nodeid,
@@ -89,7 +88,10 @@ def certload_product() -> ProductSpec:
 def certload_stack(
     request: pytest.FixtureRequest, certload_product: ProductSpec
 ) -> Iterator[Stack]:
-    """Postgres and the server under test, seeded and checked; plain data, for the whole session."""
+    """Postgres and the server under test, seeded and checked; plain data, for the whole session.
+
+    Database and server are put back to the seeded state before each test that makes load on them.
+    """
     from pytest_certload.stack import open_stack
 
     face = request.config.stash[FACE]
@@ -97,7 +99,8 @@ def certload_stack(
         face.settings.stack_request(), certload_product, announce=face.announce
     ) as stack:
         face.announce_stack(stack)
-        yield stack
+        with face.keeping(stack):
+            yield stack
 
 
 @pytest.fixture

@@ -23,12 +23,18 @@ __all__ = [
     "read_mark",
     "split",
     "uses_load",
+    "uses_stack",
 ]
 
 MARKER_HELP = (
-    "scale(base_url=None, name=None): a load test; runs only when -m selects it (pytest -m scale). "
-    "base_url: the server, for tests that need no stack; name: the scenario's name in reports."
+    "scale(base_url=None, name=None, state='seeded'): a load test; runs only when -m selects it "
+    "(pytest -m scale). base_url: the server, for tests that need no stack; name: the scenario's name "
+    "in reports; state: 'keep' starts from what the tests before left in the stack's database."
 )
+
+
+#: What a load test on a stack of our own starts from: its seeds, or what is there.
+STATES = ("seeded", "keep")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +43,7 @@ class ScaleMark:
 
     base_url: str | None = None
     name: str | None = None
+    state: str = STATES[0]
 
 
 def is_scale(item: pytest.Item) -> bool:
@@ -47,6 +54,12 @@ def is_scale(item: pytest.Item) -> bool:
 def uses_load(item: pytest.Item) -> bool:
     """Whether the item asks for the ``load`` fixture, directly or through another one."""
     return "load" in getattr(item, "fixturenames", ())
+
+
+def uses_stack(item: pytest.Item) -> bool:
+    """Whether the item makes load on the stack, and not on a base URL of its own."""
+    fixtures = getattr(item, "fixturenames", ())
+    return uses_load(item) and "certload_stack" in fixtures and read_mark(item).base_url is None
 
 
 def read_mark(item: pytest.Item) -> ScaleMark:
@@ -69,16 +82,25 @@ def _check(item: pytest.Item, mark: Mark) -> None:
     if unknown:
         raise pytest.UsageError(
             f"{item.nodeid}: the scale marker has no keyword {', '.join(map(repr, unknown))}; "
-            f"it takes {' and '.join(known)}"
+            f"it takes {_listed(known)}"
         )
     if mark.args:
         raise pytest.UsageError(
-            f"{item.nodeid}: the scale marker takes keywords only ({' and '.join(known)}), "
+            f"{item.nodeid}: the scale marker takes keywords only ({_listed(known)}), "
             f"not {mark.args[0]!r}"
         )
     for key, value in mark.kwargs.items():
         if not isinstance(value, str):
             raise pytest.UsageError(f"{item.nodeid}: scale({key}={value!r}): {key} must be text")
+    state = mark.kwargs.get("state", STATES[0])
+    if state not in STATES:
+        raise pytest.UsageError(
+            f"{item.nodeid}: scale(state={state!r}): choose {' or '.join(map(repr, STATES))}"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 #: A name in a ``-m`` expression, and how many of them are tried in all combinations.

@@ -66,10 +66,11 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Refuse load in a worker that has neighbours, and on a stack that has died."""
+    """Refuse load in a worker that has neighbours, and on a stack that has died; begin on the seeded state."""
     face = item.config.stash[FACE]
     face.refuse_worker(item)
     face.refuse_dead_stack(item)
+    face.restore_state(item)
 
 
 @pytest.hookimpl(wrapper=True)

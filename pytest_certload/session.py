@@ -302,7 +302,9 @@ class Load:
                 run.proof.preflight.extend(findings)
                 runs.append((run, engine))
             proof = runs[0][0].proof if len(runs) == 1 else Proof(preflight=findings)
-            witnesses, self._watching = [*self._witnesses(), *self._watching], []
+            # The fixture's look on at the stack's server alone, not at one of the call's own.
+            usual = self._witnesses() if checked.base_url is None else ()
+            witnesses, self._watching = [*usual, *self._watching], []
             processes = self._processes()
             engines = [engine for _, engine in runs]
             try:

@@ -25,5 +25,8 @@ SELECT
 FROM generate_series(1, 5000) AS n
 ON CONFLICT (id) DO NOTHING;
 
+-- A clone of this database is used later than it was seeded: the heartbeats are as old there.
+-- refresh: UPDATE agents SET last_heartbeat_at = now() - make_interval(secs => right(id, 5)::int % 60) WHERE id LIKE 'ag-loadtest-%'
+
 -- expect: 5000 = SELECT count(*) FROM agents WHERE id LIKE 'ag-loadtest-%' AND name LIKE 'loadtest-agent-%'
 -- expect: 0 = SELECT count(*) FROM agents WHERE id LIKE 'ag-loadtest-%' AND (last_heartbeat_at IS NULL OR retired_at IS NOT NULL)

@@ -37,14 +37,19 @@ class StateFinding:
     """The state of the data that a load started from.
 
     Attributes:
-        fingerprint: Twelve hex digits of the schema, and of how many rows each table has.
-        rows: Rows of each table that has some.
+        fingerprint: Twelve hex digits of the schema, and of how many rows each table has; None:
+            nobody could look.
+        rows: Rows of each table that was counted and has some.
         origin: Where the state comes from, such as ``template, cloned in 0.41 s``.
+        cost: How long it took to look.
+        missing: What could not be read or counted, and why.
     """
 
-    fingerprint: str
+    fingerprint: str | None
     rows: Mapping[str, int]
     origin: str
+    cost: float
+    missing: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,6 +40,10 @@ def junit_properties(record: RunRecord) -> list[tuple[str, str]]:
         *_backlogs(prefix, record.proof.backlogs),
         *_step(prefix, record.iterations),
     ]
+    if record.proof.state is not None:
+        fingerprint, origin = record.proof.state.fingerprint, record.proof.state.origin
+        properties.append((f"{prefix}.begin.fingerprint", fingerprint or ""))
+        properties.append((f"{prefix}.begin.origin", origin))
     for step in record.steps:
         properties += _step(f"{prefix}.{step.name}", step)
     for found in record.proof.effects:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_certload.proof.findings import BacklogFinding, DatabaseFinding
+from pytest_certload.proof.findings import BacklogFinding, DatabaseFinding, StateFinding
 from pytest_certload.stats.summary import LatencySummary, StepSummary
 from pytest_certload.units import format_duration, format_rate
 
@@ -137,6 +137,7 @@ def run_text(record: RunRecord) -> list[str]:
         *_effects(record),
         *_database(record),
         *_process_details(record),
+        *_state(record.proof.state),
         *_stack(record),
     ]
 
@@ -393,6 +394,14 @@ def _process_details(record: RunRecord) -> Iterator[str]:
             yield f"{part.name}: {', '.join(known)}"
         for what in part.missing:
             yield f"{part.name}: not known: {what}"
+
+
+def _state(state: StateFinding | None) -> Iterator[str]:
+    if state is None:
+        return
+    rows = f"{sum(state.rows.values()):,} rows in {len(state.rows):,} tables"
+    yield f"state at the begin: {state.fingerprint or 'not known'}, {rows} ({state.origin})"
+    yield from (f"state, not seen: {reason}" for reason in state.missing)
 
 
 def _stack(record: RunRecord) -> Iterator[str]:

@@ -11,7 +11,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from pytest_certload.errors import StackError
@@ -29,9 +29,10 @@ from .model import (
 )
 from .postgres import LOOPBACK, find_binaries, run_cluster
 from .prepare import finish, seed_own
-from .processes import Child, open_workspace
+from .processes import Child, Workspace, open_workspace
 from .seed import read_seed
 from .server import check_token, identify, wait_until_ready
+from .state import SeededState
 
 __all__ = ["open_embedded"]
 
@@ -63,7 +64,7 @@ def open_embedded(
     seeds = read_seed(request.seed_dir or product.seed_dir)
     with (
         open_workspace() as workspace,
-        _listening(request.server_port) as listener,
+        _listen(request.server_port) as listener,
         run_cluster(
             workspace, binaries, boot_timeout=request.boot_timeout, announce=announce
         ) as cluster,
@@ -100,38 +101,23 @@ def open_embedded(
             migration.stop()
         applied = seed_own(dsn, seeds, announce)
 
-        announce("reference server: starting")
-        server = workspace.spawn(
-            [*argv, "--fd", str(listener.fileno())],
-            log_name="server.log",
-            env=environment,
-            pass_fds=(listener.fileno(),),
+        endpoint = Endpoint(
+            base_url=f"https://{LOOPBACK}:{port}", ca_path=authority.ca_path, token=token
         )
+        server = _Server(
+            workspace=workspace,
+            argv=argv,
+            environment=environment,
+            listener=listener,
+            endpoint=endpoint,
+            product=product,
+            boot_timeout=request.boot_timeout,
+        )
+        state = SeededState(dsn, seeds, server=server, announce=announce)
+        announce("reference server: starting")
         try:
-            # Its copy is the only one that counts now: a connection after its end is refused.
-            listener.close()
-            endpoint = Endpoint(
-                base_url=f"https://{LOOPBACK}:{port}",
-                ca_path=authority.ca_path,
-                token=token,
-            )
-
-            def check_alive() -> None:
-                if server.exit_code is not None:
-                    raise StackError(
-                        f"The reference server ended with exit code {server.exit_code} while it "
-                        f"started. {server.last_lines()}"
-                    )
-
-            wait_until_ready(
-                endpoint,
-                product,
-                timeout=request.boot_timeout,
-                check_alive=check_alive,
-                last_words=server.last_lines,
-            )
+            state.start()
             identity = identify(endpoint, product)
-            check_token(endpoint, product)
             postgres, settings = finish(dsn)
             yield Stack(
                 provider="embedded",
@@ -145,32 +131,104 @@ def open_embedded(
                 postgres_settings=settings,
                 cpu_count=cpu_count(),
                 seeds=applied,
-                parts=(
-                    Part(name="server", pid=server.pid, log_path=server.log_path),
+                find_parts=lambda: (
+                    server.part,
                     Part(name="postgres", pid=cluster.child.pid, log_path=cluster.child.log_path),
                 ),
                 revive=cluster.revive,
+                restore=state.restore,
             )
         finally:
             server.stop()
 
 
-@contextmanager
-def _listening(port: int) -> Iterator[socket.socket]:
-    """A listening loopback socket; the server inherits it, so its port cannot be lost."""
-    with socket.socket() as listener:
+class _Server:
+    """The reference server as a child, on the port of its first listener whenever it is started."""
+
+    def __init__(
+        self,
+        *,
+        workspace: Workspace,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        listener: socket.socket,
+        endpoint: Endpoint,
+        product: ProductSpec,
+        boot_timeout: float,
+    ) -> None:
+        self._workspace = workspace
+        self._argv = argv
+        self._environment = environment
+        self._first: socket.socket | None = listener
+        self._port = int(listener.getsockname()[1])
+        self._endpoint = endpoint
+        self._product = product
+        self._boot_timeout = boot_timeout
+        self._child: Child | None = None
+
+    @property
+    def part(self) -> Part:
+        """Where to find it."""
+        if self._child is None:
+            return Part(name="server")
+        return Part(name="server", pid=self._child.pid, log_path=self._child.log_path)
+
+    def alive(self) -> bool:
+        return self._child is not None and self._child.exit_code is None
+
+    def stop(self) -> None:
+        if self._child is not None:
+            self._child.stop()
+            self._child = None
+
+    def start(self) -> None:
+        listener, self._first = self._first or _listen(self._port), None
+        with listener:
+            child = self._child = self._workspace.spawn(
+                [*self._argv, "--fd", str(listener.fileno())],
+                log_name="server.log",
+                env=self._environment,
+                pass_fds=(listener.fileno(),),
+            )
+        # Closed here: its copy is the only one that counts now, a connection after its end is refused.
+        wait_until_ready(
+            self._endpoint,
+            self._product,
+            timeout=self._boot_timeout,
+            check_alive=lambda: _check_alive(child),
+            last_words=child.last_lines,
+        )
+        check_token(self._endpoint, self._product)
+
+
+def _check_alive(server: Child) -> None:
+    if server.exit_code is not None:
+        raise StackError(
+            f"The reference server ended with exit code {server.exit_code} while it started. "
+            f"{server.last_lines()}"
+        )
+
+
+def _listen(port: int) -> socket.socket:
+    """A listening loopback socket; the server inherits it, so its port cannot be lost.
+
+    Raises:
+        StackError: The port cannot be had.
+    """
+    listener = socket.socket()
+    try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((LOOPBACK, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise StackError(port_taken(port)) from error
-            raise StackError(
-                f"Port {port} cannot be used ({error.strerror}); "
-                "choose another --certload-server-port, or 0 for any free one."
-            ) from error
+        listener.bind((LOOPBACK, port))
         listener.listen(BACKLOG)
-        yield listener
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise StackError(port_taken(port)) from error
+        raise StackError(
+            f"Port {port} cannot be used ({error.strerror}); "
+            "choose another --certload-server-port, or 0 for any free one."
+        ) from error
+    return listener
 
 
 def _did_not_migrate(migration: Child, timeout: float) -> str:

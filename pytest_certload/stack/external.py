@@ -86,7 +86,7 @@ def open_external(
         postgres_settings=settings,
         cpu_count=cpu_count(),
         seeds=applied,
-        parts=(Part(name="server"), Part(name="postgres")),
+        find_parts=lambda: (Part(name="server"), Part(name="postgres")),
     )
 
 

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 __all__ = [
+    "AS_SEEDED",
     "PROVIDERS",
     "REFERENCE_IMAGE",
     "Endpoint",
@@ -31,6 +32,8 @@ __all__ = [
 
 PROVIDERS = ("auto", "docker", "embedded", "external")
 REFERENCE_IMAGE = "reference"
+#: Where the state of data comes from that nobody has written to since the seeds.
+AS_SEEDED = "as it was seeded"
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -234,9 +237,11 @@ class Stack:
         postgres_settings: The settings of Postgres that decide its speed.
         cpu_count: Cores that this process may use.
         seeds: The seed files, in the order in which they were applied, row counts verified.
-        parts: Server and Postgres, for whoever looks at their processes.
+        find_parts: Finds server and Postgres, for whoever looks at their processes.
         revive: Starts a Postgres that has died again, on its data and at its port, and returns when it
             answers; ``StackError`` when it does not. None: it is not ours to start.
+        restore: Puts database and server back to the seeded state, if anything was written since,
+            and says where the state comes from; None: an external stack is taken as it is.
     """
 
     provider: str
@@ -250,8 +255,14 @@ class Stack:
     postgres_settings: Mapping[str, str]
     cpu_count: int
     seeds: tuple[SeedFile, ...]
-    parts: tuple[Part, ...] = ()
+    find_parts: Callable[[], tuple[Part, ...]] = field(default=tuple, repr=False, compare=False)
     revive: Callable[[], None] | None = field(default=None, repr=False, compare=False)
+    restore: Callable[[], str] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Server and Postgres as they run now: a server that was started anew is another process."""
+        return self.find_parts()
 
     def describe(self) -> dict[str, str]:
         """The stack as flat text without secrets, for headers and reports."""

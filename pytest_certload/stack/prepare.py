@@ -8,17 +8,21 @@ from time import monotonic
 from pytest_certload.database import Database, run_sync
 
 from .model import SeedFile
-from .seed import Seed, apply_seed
+from .seed import Seed, apply_seed, refresh_seed
 
-__all__ = ["MARK", "finish", "is_marked", "mark_statement", "seed_own"]
+__all__ = ["MARK", "finish", "is_marked", "mark_statement", "quoted", "seed_own"]
 
 MARK = "certload"
 
 
+def quoted(name: str) -> str:
+    """A name as an identifier of SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def mark_statement(database_name: str) -> str:
     """The statement that marks a database as one for load tests."""
-    quoted = database_name.replace('"', '""')
-    return f"COMMENT ON DATABASE \"{quoted}\" IS '{MARK}'"
+    return f"COMMENT ON DATABASE {quoted(database_name)} IS '{MARK}'"
 
 
 async def is_marked(database: Database) -> bool:
@@ -52,6 +56,8 @@ async def _seed_own(dsn: str, seeds: tuple[Seed, ...]) -> tuple[SeedFile, ...]:
         await database.execute(mark_statement(name))
         await database.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
         applied = await apply_seed(database, seeds)
+        # As its clones will be, so that tables and indexes of all of them are alike.
+        await refresh_seed(database, seeds)
         # Otherwise autovacuum would do it at some moment of the load, and plans would change.
         await database.execute("VACUUM (ANALYZE)")
     return applied

@@ -3,6 +3,8 @@
 A seed folder holds ``*.sql`` files, applied in lexical order, each in one transaction.  Lines of
 the form ``-- expect: 10000 = SELECT count(*) FROM agents`` declare row counts; they are verified
 after the file and before its transaction is committed, so a file is applied and right, or absent.
+Lines of the form ``-- refresh: UPDATE agents SET …`` are statements that bring up to date what
+counts from now; they are run on every clone of the seeded database.
 """
 
 from __future__ import annotations
@@ -19,13 +21,27 @@ from pytest_certload.errors import SeedError
 from .model import Expectation, SeedFile
 from .sql import Script, SqlSyntaxError, Statement, split
 
-__all__ = ["Seed", "apply_seed", "read_seed", "verify_seed"]
+__all__ = ["Refresh", "Seed", "apply_seed", "read_seed", "refresh_seed", "verify_seed"]
 
 _EXPECT = re.compile(r"--\s*expect\b")
 _EXPECT_FULL = re.compile(r"--\s*expect:\s*(?P<count>[0-9][0-9_]*)\s*=\s*(?P<query>\S.*)")
+_REFRESH = re.compile(r"--\s*refresh\b")
+_REFRESH_FULL = re.compile(r"--\s*refresh:\s*(?P<statement>\S.*)")
 _ROWS = re.compile(r"(?:INSERT 0|UPDATE|DELETE|MERGE|COPY) ([0-9]+)")
+_CHANGED = """
+SELECT format('%I.%I', schemaname, relname) AS name FROM pg_stat_xact_user_tables
+WHERE n_tup_ins + n_tup_upd + n_tup_del > 0 ORDER BY name
+"""
 # They would end the file's one transaction.
 _TRANSACTION_WORDS = ("BEGIN", "START", "COMMIT", "END", "ABORT", "ROLLBACK")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refresh:
+    """A statement that brings up to date what counts from now, and its line in the file, from 1."""
+
+    statement: str
+    line: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +52,7 @@ class Seed:
     text: str
     script: Script
     expectations: tuple[Expectation, ...]
+    refreshes: tuple[Refresh, ...]
 
     def error(self, offset: int, message: str) -> SeedError:
         """A ``SeedError`` that names the file and the line of ``offset``."""
@@ -86,6 +103,28 @@ async def verify_seed(database: Database, seeds: tuple[Seed, ...]) -> tuple[Seed
     )
 
 
+async def refresh_seed(database: Database, seeds: tuple[Seed, ...]) -> list[str]:
+    """Run the refreshes of all files, in one transaction.
+
+    Returns:
+        The tables that they changed, as identifiers.
+
+    Raises:
+        SeedError: One was refused (file, line, SQLSTATE and message).
+    """
+    async with database.transaction():
+        for seed in seeds:
+            for refresh in seed.refreshes:
+                try:
+                    await database.execute(refresh.statement)
+                except StatementError as error:
+                    raise SeedError(
+                        f"{seed.path}:{refresh.line}: {error.reason} (SQLSTATE {error.sqlstate}) "
+                        f"in: {refresh.statement}"
+                    ) from error
+        return [str(row["name"]) for row in await database.fetch(_CHANGED)]
+
+
 def _read(path: Path) -> Seed:
     try:
         content = path.read_bytes()
@@ -110,6 +149,7 @@ def _read(path: Path) -> Seed:
         text=text,
         script=script,
         expectations=_expectations(path, text, script),
+        refreshes=_refreshes(path, text, script),
     )
     for statement in script.statements:
         _check_statement(seed, statement)
@@ -130,6 +170,21 @@ def _expectations(path: Path, text: str, script: Script) -> tuple[Expectation, .
         found.append(
             Expectation(count=int(match["count"]), query=match["query"].rstrip("; "), line=line)
         )
+    return tuple(found)
+
+
+def _refreshes(path: Path, text: str, script: Script) -> tuple[Refresh, ...]:
+    found: list[Refresh] = []
+    for comment in script.comments:
+        if not _REFRESH.match(comment.text):
+            continue
+        line = _line(text, comment.offset)
+        match = _REFRESH_FULL.fullmatch(comment.text.rstrip())
+        if match is None:
+            raise SeedError(
+                f"{path}:{line}: nothing to refresh; write -- refresh: UPDATE … SET … = now()"
+            )
+        found.append(Refresh(statement=match["statement"], line=line))
     return tuple(found)
 
 

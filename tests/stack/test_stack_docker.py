@@ -17,8 +17,10 @@ from pathlib import Path
 import pytest
 
 from pytest_certload.certctl.product import PRODUCT
+from pytest_certload.database import Database, run_sync
 from pytest_certload.errors import StackError
 from pytest_certload.stack import Stack, StackRequest, choose_provider, open_stack
+from pytest_certload.stack.server import get
 
 REQUEST = StackRequest(
     provider="docker", server_image="reference", postgres_image="certload-postgres:15"
@@ -123,6 +125,21 @@ class TestThatRuns:
                 }
             assert len(networks) == 1
             assert networks != {"bridge"}
+
+    def test_is_put_back_behind_the_same_port(self) -> None:
+        async def ask(sql: str) -> object:
+            async with Database.connect(str(stack.dsn)) as database:
+                return await database.fetchval(sql)
+
+        with open_stack(REQUEST, PRODUCT, announce=lambda _: None) as stack:
+            assert stack.restore is not None
+            first = docker("ps", "--quiet", "--filter", "label=certload.run").split()
+            run_sync(ask("DELETE FROM agents RETURNING 1"))
+            assert stack.restore().startswith("template, cloned in ")
+            second = docker("ps", "--quiet", "--filter", "label=certload.run").split()
+            assert len(second) == len(set(first) | set(second)) - 1 == 2, "Postgres stays"
+            assert get(stack.endpoint, PRODUCT.authorised_path).status == 200
+            assert run_sync(ask("SELECT count(*) FROM agents")) == 5000
 
     def test_builds_its_image_once(self) -> None:
         said: list[str] = []

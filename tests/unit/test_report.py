@@ -131,7 +131,13 @@ DATABASE = DatabaseFinding(
     missing=("pg_stat_io: this is Postgres 15, which has none",),
 )
 PROOF = ProofRecord(
-    state=StateFinding(fingerprint="fedcba987654", rows={"agents": 5000}, origin="seeded"),
+    state=StateFinding(
+        fingerprint="fedcba987654",
+        rows={"agents": 5000, "teams": 1},
+        origin="template, cloned in 0.12 s",
+        cost=0.01,
+        missing=("rows of events: too large to be counted before each load",),
+    ),
     preflight=(
         CheckFinding(name="reachable", passed=True, detail="127.0.0.1:8443", seconds=0.05),
         CheckFinding(name="limiter", passed=True, detail="150 calls, no 429", seconds=0.16),
@@ -440,7 +446,6 @@ class TestTheTable:
             "  constant_arrival_rate: offered 50/s, achieved 49.5/s for 2 s",
             "  100 due, 100 finished, 0 dropped, 0 unfinished; in flight up to 10, backlog up to 3",
             "  generator suspect: lag p99 20 ms, event loop p99 2 ms late, 25 % of a core, garbage collection at most 1 ms",
-            "  preflight: 2 checks passed in 210 ms",
             "  suspect: the machine's host gave 12% of its CPU time to others",
             "  preflight: 2 checks passed in 210 ms",
             "  reduced, not the full contract: duration 2 s instead of 5m",

@@ -43,6 +43,7 @@ from pytest_certload.stack.prepare import finish, seed_own
 from pytest_certload.stack.processes import Workspace, last_lines, open_workspace
 from pytest_certload.stack.seed import read_seed
 from pytest_certload.stack.server import check_token, identify, wait_until_ready
+from pytest_certload.stack.state import SeededState
 
 from . import cleanup
 from .daemon import (
@@ -65,6 +66,7 @@ __all__ = ["open_docker", "why_not_docker"]
 
 LOOK_SECONDS = 10
 REQUEST_SECONDS = 60
+STOP_SECONDS = 10
 POLL_SECONDS = 0.1
 POSTGRES_PORT = 5432
 PORT_ATTEMPTS = 5
@@ -150,27 +152,16 @@ def open_docker(
             announce(f"{server_name}: migrating the schema")
             _migrate(server)
             applied = seed_own(dsn, seeds, announce)
+            serving = _Serving(server, ca_path=authority.ca_path)
+            state = SeededState(dsn, seeds, server=serving, announce=announce)
             announce(f"{server_name}: starting")
-            container = _start(server, command=None, port=request.server_port)
-            endpoint = Endpoint(
-                base_url=f"https://{LOOPBACK}:{_published(container, product.port, server_name)}",
-                ca_path=authority.ca_path,
-                token=server.token,
-            )
-            wait_until_ready(
-                endpoint,
-                product,
-                timeout=request.boot_timeout,
-                check_alive=lambda: _check_alive(container, server_name),
-                last_words=lambda: _last_lines(container),
-            )
-            identity = identify(endpoint, product)
-            check_token(endpoint, product)
+            state.start()
+            identity = identify(serving.endpoint, product)
             version, settings = finish(dsn)
             yield Stack(
                 provider="docker",
                 reason=reason,
-                endpoint=endpoint,
+                endpoint=serving.endpoint,
                 dsn=dsn,
                 server=identity.server,
                 is_reference=identity.is_reference,
@@ -179,11 +170,12 @@ def open_docker(
                 postgres_settings=settings,
                 cpu_count=cpu_count(),
                 seeds=applied,
-                parts=(
-                    Part(name="server", container=container.id),
+                find_parts=lambda: (
+                    Part(name="server", container=serving.container),
                     Part(name="postgres", container=postgres.container.id),
                 ),
                 revive=lambda: _revive(postgres, request.boot_timeout),
+                restore=state.restore,
             )
 
 
@@ -240,6 +232,54 @@ class _Server:
             secret=self.secret,
         )
         return {**self.product.environment(setup), **self.request.server_environment}
+
+
+class _Serving:
+    """The server's container: a new one each time it is started, published on the same port."""
+
+    def __init__(self, server: _Server, *, ca_path: Path) -> None:
+        self._server = server
+        self._ca_path = ca_path
+        self._port = server.request.server_port
+        self._container: Container | None = None
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return Endpoint(
+            base_url=f"https://{LOOPBACK}:{self._port}",
+            ca_path=self._ca_path,
+            token=self._server.token,
+        )
+
+    @property
+    def container(self) -> str | None:
+        """Its id; None while there is none."""
+        return None if self._container is None else str(self._container.id)
+
+    def alive(self) -> bool:
+        return self._container is not None and _status(self._container) not in ENDED
+
+    def stop(self) -> None:
+        if self._container is None:
+            return
+        with _explaining("The server's container cannot be stopped"):
+            self._container.stop(timeout=STOP_SECONDS)
+            self._container.remove(v=True, force=True)
+        self._container = None
+
+    def start(self) -> None:
+        product, name = self._server.product, self._server.name
+        container = self._container = _start(self._server, command=None, port=self._port)
+        # Docker's own choice, if the first one was left to it.
+        self._port = _published(container, product.port, name)
+        wait_until_ready(
+            self.endpoint,
+            product,
+            timeout=self._server.request.boot_timeout,
+            check_alive=lambda: _check_alive(container, name),
+            last_words=lambda: _last_lines(container),
+        )
+        check_token(self.endpoint, product)
 
 
 def _server_image(

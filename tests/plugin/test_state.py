@@ -1,0 +1,135 @@
+"""Which tests find the stack put back to its seeded state, and what when that fails?"""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import Target
+
+STACK = """
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import pytest_certload.stack
+from pytest_certload.errors import StackError
+from pytest_certload.stack import Endpoint, Stack
+
+
+def note(text):
+    with Path("noted").open("a") as file:
+        file.write(text + "\\n")
+
+
+def restore():
+    note("restored")
+    if Path("broken").exists():
+        Path("broken").unlink()
+        raise StackError("The database cannot be put back: End the sessions that are on it.")
+    return "template, cloned in 0.12 s"
+
+
+@pytest.fixture(autouse=True)
+def noted(request):
+    note(request.node.name)
+
+
+@contextmanager
+def open_stack(request, product, *, announce):
+    yield Stack(
+        provider="embedded", reason="", endpoint=Endpoint(base_url="{base_url}"), dsn=None,
+        server="s", is_reference=True, image=None, postgres=None, postgres_settings={{}},
+        cpu_count=1, seeds=(), restore={restore},
+    )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def fake_stack():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pytest_certload.stack, "open_stack", open_stack)
+        yield
+"""
+
+LOAD = """
+import pytest
+
+
+async def make(load):
+    async def ask(iteration):
+        async with iteration.client.get("/fine") as response:
+            iteration.expect(response, 200)
+
+    await load.constant_arrival_rate(ask, rate=20, duration="100ms")
+
+
+"""
+
+
+def write(pytester: pytest.Pytester, target: Target, tests: str, restore: str = "restore") -> None:
+    pytester.makeconftest(STACK.format(base_url=target.base_url, restore=restore))
+    pytester.makepyfile(test_it=LOAD + tests)
+
+
+def noted(pytester: pytest.Pytester) -> list[str]:
+    return (pytester.path / "noted").read_text("utf-8").split()
+
+
+TESTS = """
+@pytest.mark.scale
+async def test_first(load, certload_stack):
+    await make(load)
+
+@pytest.mark.scale
+async def test_second(load, certload_stack):
+    await make(load)
+
+@pytest.mark.scale(state="keep")
+async def test_that_keeps(load, certload_stack):
+    await make(load)
+
+@pytest.mark.scale(base_url="{base_url}")
+async def test_of_another_server(load, certload_stack):
+    await make(load)
+
+@pytest.mark.scale
+def test_without_load(certload_stack):
+    pass
+
+@pytest.mark.scale(state="seeded")
+async def test_last(load, certload_stack):
+    await make(load)
+"""
+
+
+def test_all_that_make_load_on_it_but_the_first(pytester: pytest.Pytester, target: Target) -> None:
+    write(pytester, target, TESTS.format(base_url=target.base_url))
+    pytester.runpytest("-m", "scale").assert_outcomes(passed=6)
+    assert noted(pytester) == [
+        *("test_first", "restored", "test_second", "test_that_keeps"),
+        *("test_of_another_server", "test_without_load", "restored", "test_last"),
+    ]
+
+
+def test_an_external_stack_is_taken_as_it_is(pytester: pytest.Pytester, target: Target) -> None:
+    write(pytester, target, TESTS.format(base_url=target.base_url), restore="None")
+    pytester.runpytest("-m", "scale").assert_outcomes(passed=6)
+    assert "restored" not in noted(pytester)
+
+
+def test_a_state_that_does_not_come_back_is_one_error(
+    pytester: pytest.Pytester, target: Target
+) -> None:
+    write(pytester, target, TESTS.format(base_url=target.base_url))
+    (pytester.path / "broken").touch()
+    result = pytester.runpytest("-m", "scale")
+    result.assert_outcomes(passed=5, errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*ERROR at setup of test_second*",
+            "*StackError: The database cannot be put back: End the*",
+        ]
+    )
+    assert "Traceback" not in result.stdout.str()
+    assert "face.py" not in result.stdout.str()
+    assert "test_second" not in noted(pytester), "no load on a state that nobody knows"
+    assert noted(pytester).count("restored") == 2, "and the next test is tried again"
