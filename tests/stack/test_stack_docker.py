@@ -241,13 +241,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from pytest_certload.proof.findings import EffectsFinding
 
 
 @pytest.mark.scale
 async def test_death(load, certctl, certload_stack, certload_database):
     victim = {part.name: part.container for part in certload_stack.parts}[os.environ["VICTIM"]]
-    nonces = set()
+    nonces = load.ledger("nonces")
 
     async def nonce(iteration):
         if iteration.index == 100:
@@ -255,16 +254,10 @@ async def test_death(load, certctl, certload_stack, certload_database):
             subprocess.Popen(["docker", "kill", "--signal=KILL", victim])
         async with iteration.client.head(certctl.acme("new-nonce")) as response:
             iteration.expect(response, 200)
-            nonces.add(response.headers["Replay-Nonce"])
+            nonces.acknowledged(response.headers["Replay-Nonce"])
 
     async def survived(result):
-        there = {row["nonce"] for row in await certload_database.fetch("SELECT nonce FROM acme_nonces")}
-        result.proof.effects.append(
-            EffectsFinding(
-                name="nonces", acknowledged=len(nonces), present=len(nonces & there),
-                lost=len(nonces - there), ambiguous=0, duplicated=0, examples=(), waited=0.0,
-            )
-        )
+        await result.effects(nonces, certload_database, "SELECT nonce FROM acme_nonces")
 
     load.after_death(survived)
     await load.constant_arrival_rate(nonce, rate=50, duration="3m")
