@@ -28,6 +28,7 @@ KEEP_ALIVE_SECONDS = 30
 BUFFER = 65_536
 _KEEP_ALIVE = KEEP_ALIVE_SECONDS * 1_000_000_000
 _NEVER = 2**63
+_CLOSE_SECONDS = 1.0
 _ADDRESSES_KEPT = 300 * 1_000_000_000
 
 _Addresses = Sequence[tuple[int, int, int, str, Any]]
@@ -137,7 +138,7 @@ class Pool:
             self._all_lost.set_result(None)
 
     async def close(self) -> None:
-        """Close all connections, whatever they do, and wait until they are gone."""
+        """Close all connections, whatever they do, and wait until they are gone, for a second at most."""
         self._closed = True
         while (waiter := self._next_waiter()) is not None:
             waiter.set_exception(_closed())
@@ -146,7 +147,9 @@ class Pool:
             connection.interrupt(_closed())
         if self._alive:
             self._all_lost = self._loop.create_future()
-            await self._all_lost
+            # An event loop other than asyncio's may forget to tell that one is gone: uvloop does,
+            # of some whose making was cancelled.
+            await asyncio.wait([self._all_lost], timeout=_CLOSE_SECONDS)
 
     def _next_waiter(self) -> asyncio.Future[_Grant] | None:
         while self._waiters:

@@ -84,7 +84,8 @@ class DistinctKeys:
         Of a million keys, one that is missing is taken for another one with a probability of
         5 in 10¹⁴; one that is there is never taken for missing.
         """
-        missing = ~np.isin(self.digests, others.digests)
+        # By sorting: older numpys choose a table for small integers, and overflow on large ones.
+        missing = ~np.isin(self.digests, others.digests, kind="sort")
         return np.sort(self.positions[missing])
 
 
