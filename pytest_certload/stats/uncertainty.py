@@ -1,0 +1,146 @@
+"""How sure is a percentile? An interval from order statistics, as wide as the samples are alike.
+
+Requests that follow one another share a queue, so their times are alike, and a thousand of them say
+less than a thousand independent ones. How much less is measured: the samples that are at most the
+percentile are ones, the others zeros, and the integrated autocorrelation time of that sequence says
+how many samples count as one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from .percentile import rank
+
+__all__ = ["CONFIDENCE", "Interval", "interval", "smallest_count"]
+
+CONFIDENCE = 0.95
+#: The levels at which the samples' likeness is measured, as far as they lie below the percentile: far
+#: out in the tail too few are left to see it.
+_LEVELS = (50.0, 75.0, 90.0, 95.0)
+#: Longer sequences are measured by the means of as many blocks.
+_LONGEST = 1 << 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """Where the percentile of the process lies that the samples came from.
+
+    Attributes:
+        low, high: Both are values that were measured; None: the samples are too few to bound it there.
+        effective: As how many independent samples these count.
+        confidence: How often such an interval holds the truth.
+    """
+
+    low: int | None
+    high: int | None
+    effective: int
+    confidence: float = CONFIDENCE
+
+
+def smallest_count(percent: float) -> int:
+    """How many samples a percentile needs so that it is not just the greatest or the least of them.
+
+    Args:
+        percent: Between 0 and 100; 0 and 100 are the least and the greatest, and need one.
+
+    Raises:
+        ValueError: The percentage is outside 0 to 100.
+    """
+    rank(1, percent)
+    tail = min(percent, 100 - percent)
+    return math.ceil(round(100 / tail, 9)) if tail else 1
+
+
+def interval(times: npt.NDArray[np.int64], percent: float) -> Interval:
+    """The interval of a percentile, whatever the distribution, 95 % sure.
+
+    The number of independent samples below the percentile is binomial, so the percentile lies between
+    the order statistics at that distribution's quantiles (David and Nagaraja, "Order Statistics", 3rd
+    ed., 2003, 7.1). Of samples that are alike so many count as one as the integrated autocorrelation
+    time says, estimated by the initial monotone sequence (Geyer, "Practical Markov Chain Monte Carlo",
+    Statistical Science 7, 1992) and taken one standard error (Sokal, "Monte Carlo Methods in
+    Statistical Mechanics", 1997) longer, because an estimate that is too short makes an interval that
+    is too narrow.
+
+    Args:
+        times: In the order in which they were due.
+        percent: From 0 to 100.
+
+    Raises:
+        ValueError: The percentage is outside 0 to 100.
+    """
+    count = len(times)
+    if not count:
+        rank(1, percent)
+        return Interval(low=None, high=None, effective=0)
+    ordered = np.sort(times)
+    least, greatest = int(ordered[0]), int(ordered[-1])
+    if percent in (0, 100):
+        # Beyond the extremes that were seen there may be others.
+        low, high = (None, least) if percent == 0 else (greatest, None)
+        return Interval(low=low, high=high, effective=count)
+    effective = max(1, int(count / _likeness(times, ordered, percent)))
+    below, above = _ranks(effective, percent)
+    # As far along all samples as they are along the independent ones.
+    first = math.floor(below * count / effective)
+    last = math.ceil(above * count / effective)
+    return Interval(
+        low=int(ordered[first - 1]) if first >= 1 else None,
+        high=int(ordered[last - 1]) if above <= effective and last <= count else None,
+        effective=effective,
+    )
+
+
+def _likeness(
+    times: npt.NDArray[np.int64], ordered: npt.NDArray[np.int64], percent: float
+) -> float:
+    """As how many samples one counts, at least 1."""
+    levels = {level for level in _LEVELS if level <= percent} | {min(percent, _LEVELS[0]), percent}
+    limits = {int(ordered[rank(len(ordered), level) - 1]) for level in levels}
+    return max(_autocorrelation_time(times <= limit) for limit in limits)
+
+
+def _autocorrelation_time(ones: npt.NDArray[np.bool_]) -> float:
+    """The integrated autocorrelation time of a sequence, one standard error longer, at least 1."""
+    block = -(-len(ones) // _LONGEST)
+    size = len(ones) // block
+    means = ones[: size * block].reshape(size, block).mean(axis=1)
+    spread = float(ones.mean() * (1 - ones.mean()))
+    centred = means - means.mean()
+    if size < 2 or not spread or not centred.any():
+        return 1.0
+    length = 1 << (2 * size - 1).bit_length()
+    spectrum = np.fft.rfft(centred, length)
+    covariance = np.fft.irfft(spectrum * spectrum.conj(), length)[:size] / size
+    pairs = covariance[0 : size - 1 : 2] + covariance[1:size:2]
+    negative = np.flatnonzero(pairs <= 0)
+    pairs = np.minimum.accumulate(pairs[: negative[0]] if len(negative) else pairs)
+    time = block * (2 * float(pairs.sum()) - float(covariance[0])) / spread
+    if time <= 1:
+        return 1.0
+    window = 2 * len(pairs)
+    return time * (1 + math.sqrt(2 * (2 * window + 1) / size))
+
+
+@lru_cache(maxsize=256)
+def _ranks(count: int, percent: float) -> tuple[int, int]:
+    """Ranks among independent samples that hold the percentile between them; 0 and ``count + 1``: none."""
+    share = percent / 100
+    numbers = np.arange(count + 1)
+    factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, count + 1)))])
+    log = (
+        factorials[count]
+        - factorials
+        - factorials[::-1]
+        + numbers * math.log(share)
+        + (count - numbers) * math.log1p(-share)
+    )
+    below = np.cumsum(np.exp(log))
+    tail = (1 - CONFIDENCE) / 2
+    return int(np.searchsorted(below, tail)), int(np.searchsorted(below, 1 - tail)) + 1

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_certload.stats.percentile import percentile
+from pytest_certload.stats.uncertainty import Interval, interval, smallest_count
+
+times = st.lists(st.integers(0, 10**12), min_size=1, max_size=200).map(
+    lambda values: np.array(values, np.int64)
+)
+percents = st.sampled_from([0.0, 1.0, 50.0, 90.0, 95.0, 99.0, 99.9, 100.0])
+
+
+@pytest.mark.parametrize(
+    ("percent", "count"),
+    [(50, 2), (90, 10), (95, 20), (99, 100), (99.9, 1000), (1, 100), (0, 1), (100, 1)],
+)
+def test_as_many_as_keep_it_from_being_the_greatest(percent: float, count: int) -> None:
+    assert smallest_count(percent) == count
+
+
+@pytest.mark.parametrize("percent", [-1, 101])
+def test_a_percentage_that_is_none(percent: float) -> None:
+    with pytest.raises(ValueError, match="is not a percentage"):
+        smallest_count(percent)
+    with pytest.raises(ValueError, match="is not a percentage"):
+        interval(np.empty(0, np.int64), percent)
+
+
+def test_without_samples() -> None:
+    assert interval(np.empty(0, np.int64), 95) == Interval(low=None, high=None, effective=0)
+
+
+@given(times, percents)
+def test_holds_the_estimate_and_values_that_were_measured(
+    values: npt.NDArray[np.int64], percent: float
+) -> None:
+    found = interval(values, percent)
+    estimate = percentile(values, percent)
+    assert estimate is not None
+    assert 1 <= found.effective <= len(values)
+    if found.low is not None:
+        assert found.low in values
+        assert found.low <= estimate
+    if found.high is not None:
+        assert found.high in values
+        assert found.high >= estimate
+
+
+def test_independent_samples_count_as_they_are() -> None:
+    values = np.random.default_rng(1).permutation(10_000)
+    found = interval(values, 50)
+    assert found.effective > 8_000
+    # Half a percent up and down: the binomial's 1.96 standard deviations.
+    assert found.low == pytest.approx(5000 - 98, abs=60)
+    assert found.high == pytest.approx(5000 + 98, abs=60)
+
+
+def test_samples_that_come_in_fives_count_a_fifth() -> None:
+    values = np.random.default_rng(2).permutation(4_000).repeat(5)
+    assert interval(values, 50).effective == pytest.approx(4_000, rel=0.25)
+
+
+def test_the_order_is_what_makes_them_alike() -> None:
+    values = np.random.default_rng(3).permutation(4_000).repeat(5)
+    mixed = np.random.default_rng(4).permutation(values)
+    assert interval(mixed, 95).effective > 3 * interval(values, 95).effective
+
+
+def test_few_samples_bound_no_high_percentile() -> None:
+    found = interval(np.arange(100), 99)
+    assert found.high is None
+    assert found.low is not None
+
+
+def test_all_the_same() -> None:
+    assert interval(np.full(1000, 7), 95) == Interval(low=7, high=7, effective=1000)
+
+
+def test_very_many_are_measured_in_blocks() -> None:
+    generator = np.random.default_rng(5)
+    values = generator.permutation(200_000).repeat(5)
+    assert interval(values, 50).effective == pytest.approx(200_000, rel=0.25)
+
+
+def test_the_ranks_are_those_of_the_binomial() -> None:
+    # 95 % of 1,000 throws of a coin lie between 469 and 531.
+    values = np.random.default_rng(6).permutation(1_000)
+    found = interval(values, 50)
+    if found.effective == 1_000:
+        assert (found.low, found.high) == (468, 531)
+    assert math.isclose(found.confidence, 0.95)
