@@ -195,11 +195,6 @@ RUNS = (
         caught=(Caught(fault="stall", scenario=STORM, by=LATENCY, message="response time p95 = "),),
     ),
     Run(
-        every=100,
-        environment=(ONE_WORKER,),
-        caught=(Caught(fault="stall", scenario=ACME, by=LATENCY, message="response time p"),),
-    ),
-    Run(
         every=4,
         environment=(ONE_WORKER,),
         caught=everywhere("reset", ERRORS, "Connection reset by peer"),
