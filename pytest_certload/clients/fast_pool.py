@@ -28,7 +28,6 @@ KEEP_ALIVE_SECONDS = 30
 BUFFER = 65_536
 _KEEP_ALIVE = KEEP_ALIVE_SECONDS * 1_000_000_000
 _NEVER = 2**63
-_CLOSE_SECONDS = 1.0
 _ADDRESSES_KEPT = 300 * 1_000_000_000
 
 _Addresses = Sequence[tuple[int, int, int, str, Any]]
@@ -138,7 +137,7 @@ class Pool:
             self._all_lost.set_result(None)
 
     async def close(self) -> None:
-        """Close all connections, whatever they do, and wait until they are gone, for a second at most."""
+        """Close all connections, whatever they do, and wait until they are gone."""
         self._closed = True
         while (waiter := self._next_waiter()) is not None:
             waiter.set_exception(_closed())
@@ -147,9 +146,7 @@ class Pool:
             connection.interrupt(_closed())
         if self._alive:
             self._all_lost = self._loop.create_future()
-            # An event loop other than asyncio's may forget to tell that one is gone: uvloop does,
-            # of some whose making was cancelled.
-            await asyncio.wait([self._all_lost], timeout=_CLOSE_SECONDS)
+            await self._all_lost
 
     def _next_waiter(self) -> asyncio.Future[_Grant] | None:
         while self._waiters:
@@ -239,12 +236,18 @@ class Pool:
                 raise aiohttp.ClientConnectorDNSError(key, error) from error
         sock = await self._first_that_answers(self._addresses)
         connected = time.monotonic_ns()
-        _, connection = await loop.create_connection(
-            lambda: Connection(self, fresh=self._fresh),
-            sock=sock,
-            ssl=self._tls,
-            server_hostname=origin.host if self._tls is not None else None,
-        )
+        connection = Connection(self, fresh=self._fresh)
+        try:
+            await loop.create_connection(
+                lambda: connection,
+                sock=sock,
+                ssl=self._tls,
+                server_hostname=origin.host if self._tls is not None else None,
+            )
+        except BaseException:
+            # uvloop closes one whose making is cancelled without telling it that it is lost.
+            loop.call_soon(self.lost, connection)
+            raise
         if response.observer is not None:
             tls = time.monotonic_ns() - connected if self._tls is not None else 0
             response.observer.connected(looked_up - begin, connected - looked_up, tls)

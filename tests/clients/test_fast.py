@@ -413,9 +413,7 @@ class TestPool:
                 assert pool._count == len(pool._idle) == len(pool._counted) <= 4
                 assert not pool._waiters
                 assert len(client._deadlines) == 0
-            # uvloop does not tell of all that they are gone.
-            if isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop):
-                assert not pool._alive
+            assert not pool._alive
 
     @staticmethod
     async def storm(client: FastClient, dice: random.Random) -> list[Outcome | None]:
