@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from pathlib import Path
+from typing import TypeVar
 
+from pytest_certload.engine.executors import Executor
 from pytest_certload.errors import ConfigurationError
+from pytest_certload.proof.preflight import Check, Preflight
 from pytest_certload.samples import ROW
+from pytest_certload.stack.hosts import is_loopback
 from pytest_certload.stats.sketch import MOST_OCTETS
+from pytest_certload.units import Duration, Rate
 
-__all__ = ["check_descriptors", "check_memory", "check_ports"]
+__all__ = [
+    "arrival_rate",
+    "check_descriptors",
+    "check_memory",
+    "check_ports",
+    "descriptors",
+    "memory",
+    "ports",
+    "together",
+]
+
+T = TypeVar("T", int, float)
+
 
 #: Descriptors for everything else: files, the event loop, the database.
 _OTHER_DESCRIPTORS = 64
@@ -161,3 +178,49 @@ def _available_memory() -> int | None:
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return None
+
+
+# The same as checks before a load.
+
+
+def memory(
+    planned: Mapping[str, int | None], announce: Callable[[str], None], *, keep_samples: bool
+) -> Check:
+    """The check whether there is memory for the samples; arguments as for ``check_memory``."""
+
+    async def memory(_: Preflight) -> str:
+        return check_memory(planned, announce, keep_samples=keep_samples)
+
+    return memory
+
+
+async def descriptors(preflight: Preflight) -> str:
+    """The check whether all slots can have a connection."""
+    return check_descriptors(preflight.slots)
+
+
+async def ports(preflight: Preflight) -> str:
+    """The check whether all connections can have a local port."""
+    return check_ports(
+        preflight.slots,
+        connections=preflight.connections,
+        rate=preflight.rate,
+        iterations=preflight.iterations,
+        loopback=is_loopback(preflight.base_url),
+    )
+
+
+def arrival_rate(executor: Executor) -> float | None:
+    """Iterations that become due a second, on average; None when the server's speed decides."""
+    rate: Rate | None = getattr(executor, "rate", None)
+    if rate is not None:
+        return float(rate.per_second)
+    if not executor.scheduled or executor.planned is None:
+        return None
+    return executor.planned / Duration(executor.warm_up + executor.duration).total_seconds
+
+
+def together(numbers: Sequence[T | None]) -> T | None:
+    """The sum; None when one is not known."""
+    known = [number for number in numbers if number is not None]
+    return sum(known[1:], known[0]) if len(known) == len(numbers) else None

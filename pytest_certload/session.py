@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar, Unpack, overload
+from typing import Any, Unpack, overload
 
 from pytest_certload.aftermath import Aftermath, Question
 from pytest_certload.bookkeeping import Bookkeeper, Run
@@ -34,30 +34,26 @@ from pytest_certload.engine.scenario import (
 from pytest_certload.engine.traffic import Traffic
 from pytest_certload.engine.watchdog import SelfReport, Watchdog
 from pytest_certload.errors import ConfigurationError, InvalidRun, ScenarioError
-from pytest_certload.limits import check_descriptors, check_memory, check_ports
+from pytest_certload.limits import arrival_rate, descriptors, memory, ports, together
 from pytest_certload.options import Settings
 from pytest_certload.proof.findings import CheckFinding, Proof
 from pytest_certload.proof.ledger import Ledger
-from pytest_certload.proof.preflight import Check, Preflight, failure_of, make_checks, reachable
+from pytest_certload.proof.preflight import Preflight, failure_of, make_checks, reachable
 from pytest_certload.proof.processes import PartDeath, ProcessWitness
-from pytest_certload.proof.witness import Witness
+from pytest_certload.proof.witness import Witness, looking_on
 from pytest_certload.run_options import CheckedOptions, RunOptions
 from pytest_certload.samples import Outcome
 from pytest_certload.stack import Endpoint
-from pytest_certload.stack.hosts import check_base_url, check_host, is_loopback
+from pytest_certload.stack.hosts import check_base_url, check_host
 from pytest_certload.stats.live import LiveWindow
-from pytest_certload.units import Duration, Rate, parse_duration, parse_rate
+from pytest_certload.units import Rate, parse_duration, parse_rate
 from pytest_certload.verdict.diagnosis import diagnose
 from pytest_certload.verdict.result import CombinedResult, RunResult
 
 __all__ = ["Load"]
 
-T = TypeVar("T", int, float)
-
 _PREFLIGHT_CONNECTIONS = 16
 _PREFLIGHT_TIMEOUT = "10s"
-#: How long witnesses may still wait for something when the load was cut short.
-_INTERRUPTED_SECONDS = 2.0
 
 
 class Load:
@@ -303,14 +299,15 @@ class Load:
                 runs.append((run, engine))
             proof = runs[0][0].proof if len(runs) == 1 else Proof(preflight=findings)
             # The fixture's look on at the stack's server alone, not at one of the call's own.
-            usual = self._witnesses() if checked.base_url is None else ()
+            on_stack = checked.base_url is None
+            usual = self._witnesses() if on_stack else ()
             witnesses, self._watching = [*usual, *self._watching], []
-            processes = self._processes()
+            processes = self._processes() if on_stack else ProcessWitness()
             engines = [engine for _, engine in runs]
             try:
-                async with _looking_on(witnesses, proof):
+                async with looking_on(witnesses, proof):
                     # The innermost: its begin and end are the load's.
-                    async with _looking_on([processes], proof):
+                    async with looking_on([processes], proof):
                         generator, before = await _watched(engines, clock, processes)
                     if processes.deaths:
                         await self._aftermath.revive(processes.deaths)
@@ -396,13 +393,21 @@ class Load:
                 base_url=endpoint.base_url,
                 slots=sum(executor.slots for executor in executors),
                 connections=options.connections,
-                rate=_together([_arrival_rate(executor) for executor in executors]),
-                iterations=_together([executor.planned for executor in executors]),
+                rate=together([arrival_rate(executor) for executor in executors]),
+                iterations=together([executor.planned for executor in executors]),
             )
-            findings = await make_checks(self._machine_checks(scenarios), preflight)
+            machine = [
+                memory(
+                    {scenario.name: scenario.executor.planned for scenario in scenarios},
+                    self._bookkeeper.announce,
+                    keep_samples=self._bookkeeper.settings.samples == "keep",
+                ),
+                descriptors,
+            ]
+            findings = await make_checks(machine, preflight)
             not_made = 0
             if self._bookkeeper.settings.preflight == "on":
-                findings += await make_checks([_ports], preflight)
+                findings += await make_checks([ports], preflight)
                 # What speaks by a client of its own may speak to another server.
                 connection = [reachable(endpoint)] if options.must_be_answered else []
                 connected = await make_checks(connection, preflight)
@@ -415,19 +420,6 @@ class Load:
         if failure:
             raise failure
         return findings
-
-    def _machine_checks(self, scenarios: Sequence[Scenario]) -> list[Check]:
-        async def memory(_: Preflight) -> str:
-            return check_memory(
-                {scenario.name: scenario.executor.planned for scenario in scenarios},
-                self._bookkeeper.announce,
-                keep_samples=self._bookkeeper.settings.samples == "keep",
-            )
-
-        async def descriptors(preflight: Preflight) -> str:
-            return check_descriptors(preflight.slots)
-
-        return [memory, descriptors]
 
     def _open(
         self,
@@ -487,32 +479,6 @@ class Load:
             )
         check_host(endpoint.base_url, settings.allow_host)
         return endpoint
-
-
-async def _ports(preflight: Preflight) -> str:
-    return check_ports(
-        preflight.slots,
-        connections=preflight.connections,
-        rate=preflight.rate,
-        iterations=preflight.iterations,
-        loopback=is_loopback(preflight.base_url),
-    )
-
-
-def _arrival_rate(executor: Executor) -> float | None:
-    """Iterations that become due a second, in a ramp at most; None when the server's speed decides."""
-    rate: Rate | None = getattr(executor, "rate", None)
-    if rate is not None:
-        return float(rate.per_second)
-    if not executor.scheduled or executor.planned is None:
-        return None
-    return executor.planned / Duration(executor.warm_up + executor.duration).total_seconds
-
-
-def _together(numbers: Sequence[T | None]) -> T | None:
-    """The sum; None when one is not known."""
-    known = [number for number in numbers if number is not None]
-    return sum(known[1:], known[0]) if len(known) == len(numbers) else None
 
 
 def _check_loop() -> None:
@@ -587,40 +553,6 @@ def _shower(
     live: Callable[[str, Progress, int | None], None], name: str, window: LiveWindow
 ) -> Callable[[Progress], None]:
     return lambda progress: live(name, progress, window.p95())
-
-
-@asynccontextmanager
-async def _looking_on(witnesses: Sequence[Witness], proof: Proof) -> AsyncIterator[None]:
-    """Let witnesses look on while the body runs, however it ends."""
-    begun: list[Witness] = []
-    try:
-        for witness in witnesses:
-            begun.append(witness)
-            await witness.begin()
-        yield
-    except BaseException:
-        await _end(begun, proof, patience=_INTERRUPTED_SECONDS)
-        raise
-    # Nor does anybody wait long for what the dead have left undone.
-    died = any(part.died_at is not None for part in proof.processes)
-    await _end(begun, proof, patience=_INTERRUPTED_SECONDS if died else None)
-
-
-async def _end(witnesses: Sequence[Witness], proof: Proof, *, patience: float | None) -> None:
-    """End all witnesses together: what one has to wait for must not make the others late.
-
-    Args:
-        patience: How many seconds they may wait for something; None: as long as each one wants.
-    """
-    endings = [asyncio.create_task(witness.end(proof)) for witness in witnesses]
-    if not endings:
-        return
-    _, late = await asyncio.wait(endings, timeout=patience)
-    for ending in late:
-        ending.cancel()
-    for outcome in await asyncio.gather(*endings, return_exceptions=True):
-        if isinstance(outcome, Exception):
-            raise outcome
 
 
 async def _watched(

@@ -132,18 +132,6 @@ class Certctl:
             for row in rows
         ]
 
-    async def agents_seen_since(self, since: datetime, ids: Collection[str] | None = None) -> int:
-        """How many agents the database has seen at or after an instant; of all, or of ``ids``."""
-        return int(
-            await self.database.fetchval(
-                "SELECT count(*) FROM agents WHERE last_heartbeat_at >= $1 "
-                "AND id LIKE $2 AND ($3::text[] IS NULL OR id = ANY($3))",
-                since,
-                AGENT_IDS,
-                None if ids is None else list(ids),
-            )
-        )
-
     async def agents_described_otherwise(self, fleet: Sequence[Agent]) -> int:
         """How many agents' rows differ from the metadata that the agent sends, or are not there."""
         rows = await self.database.fetch(

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 from .findings import Proof
 
-__all__ = ["Witness"]
+__all__ = ["Witness", "looking_on"]
+
+#: How long witnesses may still wait for something when the load was cut short.
+_CUT_SHORT_SECONDS = 2.0
 
 
 class Witness(Protocol):
@@ -21,3 +27,37 @@ class Witness(Protocol):
 
     async def end(self, proof: Proof) -> None:
         """The load is over, also when it was interrupted: add to the proof what was seen."""
+
+
+@asynccontextmanager
+async def looking_on(witnesses: Sequence[Witness], proof: Proof) -> AsyncIterator[None]:
+    """Let witnesses look on while the body runs, however it ends."""
+    begun: list[Witness] = []
+    try:
+        for witness in witnesses:
+            begun.append(witness)
+            await witness.begin()
+        yield
+    except BaseException:
+        await _end(begun, proof, patience=_CUT_SHORT_SECONDS)
+        raise
+    # Nor does anybody wait long for what the dead have left undone.
+    died = any(part.died_at is not None for part in proof.processes)
+    await _end(begun, proof, patience=_CUT_SHORT_SECONDS if died else None)
+
+
+async def _end(witnesses: Sequence[Witness], proof: Proof, *, patience: float | None) -> None:
+    """End all witnesses together: what one has to wait for must not make the others late.
+
+    Args:
+        patience: How many seconds they may wait for something; None: as long as each one wants.
+    """
+    endings = [asyncio.create_task(witness.end(proof)) for witness in witnesses]
+    if not endings:
+        return
+    _, late = await asyncio.wait(endings, timeout=patience)
+    for ending in late:
+        ending.cancel()
+    for outcome in await asyncio.gather(*endings, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            raise outcome

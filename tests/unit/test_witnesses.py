@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from pytest_certload import session
+from pytest_certload.proof import witness
 from pytest_certload.proof.findings import CheckFinding, Proof
-from pytest_certload.session import _looking_on
+from pytest_certload.proof.witness import looking_on
 
 
 class Onlooker:
@@ -50,7 +50,7 @@ async def test_they_end_together() -> None:
     second = Onlooker("second")
     first = Onlooker("first", waits_for=second.ending)
     proof = Proof()
-    async with asyncio.timeout(10), _looking_on([first, second], proof):
+    async with asyncio.timeout(10), looking_on([first, second], proof):
         pass
     assert seen(proof) == {"first": "complete", "second": "complete"}
 
@@ -59,12 +59,12 @@ async def test_they_end_together() -> None:
 async def test_an_interrupted_load_waits_for_them_a_moment_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(session, "_INTERRUPTED_SECONDS", 0.01)
+    monkeypatch.setattr(witness, "_CUT_SHORT_SECONDS", 0.01)
     proof = Proof()
     patient = Onlooker("patient", waits_for=asyncio.Event())
 
     async def load() -> None:
-        async with asyncio.timeout(10), _looking_on([patient, Onlooker("quick")], proof):
+        async with asyncio.timeout(10), looking_on([patient, Onlooker("quick")], proof):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -76,6 +76,6 @@ async def test_an_interrupted_load_waits_for_them_a_moment_only(
 async def test_a_mistake_of_one_does_not_keep_the_others_from_ending() -> None:
     proof = Proof()
     with pytest.raises(RuntimeError, match="a mistake of its own"):
-        async with _looking_on([Failing("wrong"), Onlooker("right")], proof):
+        async with looking_on([Failing("wrong"), Onlooker("right")], proof):
             pass
     assert seen(proof) == {"right": "complete"}
