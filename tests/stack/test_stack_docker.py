@@ -305,6 +305,7 @@ class TestThatIsInterrupted:
     @pytest.fixture
     def session(self, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         (tmp_path / "test_storm.py").write_text(STORM)
+        (tmp_path / "temporary").mkdir()
         with (tmp_path / "log").open("w") as output:
             process = subprocess.Popen(
                 [
@@ -317,7 +318,11 @@ class TestThatIsInterrupted:
                 stderr=subprocess.STDOUT,
                 text=True,
                 start_new_session=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={
+                    **os.environ,
+                    "PYTHONUNBUFFERED": "1",
+                    "TMPDIR": str(tmp_path / "temporary"),
+                },
             )
         try:
             yield process
@@ -344,5 +349,8 @@ class TestThatIsInterrupted:
         self, session: subprocess.Popen[str], tmp_path: Path
     ) -> None:
         eventually((tmp_path / "loaded").exists)
+        assert list((tmp_path / "temporary").glob("certload-*"))
         session.kill()
         session.wait()
+        # The guard has outlived it, and is done when the last of it is gone.
+        eventually(lambda: not list((tmp_path / "temporary").glob("certload-*")))
