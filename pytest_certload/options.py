@@ -206,6 +206,8 @@ OPTIONS: tuple[Option, ...] = (
            help="checks of the server before a load: on, or off to load it as it is (default: on)"),
     Option(name="evidence", metavar="ON", parse=_switch, default="on",
            help="look at the stack's Postgres while a load runs: on or off (default: on)"),
+    Option(name="effects-limit", metavar="TIME", parse=_duration, default="10s",
+           help="how long after a load what it must leave behind may still come (default: 10s)"),
     Option(name="seed", metavar="DIR", parse=_path,
            help="folder of SQL files, applied in lexical order (default: the product's own seed)"),
     Option(name="base-url", metavar="URL", parse=_url,
@@ -250,6 +252,7 @@ class Settings:
     samples: str
     preflight: str
     evidence: bool
+    effects_limit: Duration
     seed: Path | None
     base_url: str | None
     dsn: str | None = field(repr=False)

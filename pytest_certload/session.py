@@ -46,7 +46,7 @@ from pytest_certload.samples import Outcome
 from pytest_certload.stack import Endpoint
 from pytest_certload.stack.hosts import check_base_url, check_host
 from pytest_certload.stats.live import LiveWindow
-from pytest_certload.units import Rate, parse_duration, parse_rate
+from pytest_certload.units import Duration, Rate, parse_duration, parse_rate
 from pytest_certload.verdict.diagnosis import diagnose
 from pytest_certload.verdict.result import CombinedResult, RunResult
 
@@ -93,6 +93,11 @@ class Load:
     def runs(self) -> list[Run]:
         """What this test has run so far."""
         return self._bookkeeper.of_test(self._nodeid)
+
+    @property
+    def effects_limit(self) -> Duration:
+        """How long after a load what it must leave behind may still come."""
+        return self._bookkeeper.settings.effects_limit
 
     def planned_iterations(self, *, rate: object, duration: object) -> int:
         """How many iterations a constant rate makes due, once the options have scaled it."""
@@ -315,18 +320,26 @@ class Load:
                 for run, engine in runs:
                     run.state = "interrupted"
                     run.failure = "interrupted before the load was over: the figures are partial"
-                    run.result = RunResult(engine.report(), run.proof)
+                    run.result = RunResult(
+                        engine.report(), run.proof, effects_limit=self.effects_limit
+                    )
                     self._bookkeeper.save(run)
                 raise
         for run, engine in runs:
-            run.result = RunResult(replace(engine.report(), generator=generator), run.proof)
+            run.result = RunResult(
+                replace(engine.report(), generator=generator),
+                run.proof,
+                effects_limit=self.effects_limit,
+            )
         if len(runs) > 1:
             unique = self._bookkeeper.unique_name(self._name)
             notes = dict.fromkeys(note for run, _ in runs for note in run.reduced)
             together = self._open(unique, None, tuple(notes), stack, checked.must_be_answered)
             results = {run.name: run.result for run, _ in runs if run.result is not None}
             together.proof = proof
-            together.result = CombinedResult(results, together.proof, name=together.name)
+            together.result = CombinedResult(
+                results, together.proof, name=together.name, effects_limit=self.effects_limit
+            )
             judged = [together, *(run for run, _ in runs)]
         else:
             judged = [runs[0][0]]

@@ -207,7 +207,7 @@ class Certctl:
 
     # Audit log.
 
-    def audit_backlog(self, load: Load, *, limit: object = "10s") -> Backlog:
+    def audit_backlog(self, load: Load, *, limit: object = None) -> Backlog:
         """Watches whether each request of a load gets its audit row, and the chain of the rows.
 
         ``load.watch(certctl.audit_backlog(load))`` before the load, ``result.caught_up()`` after
@@ -216,7 +216,8 @@ class Certctl:
 
         Args:
             load: Makes the requests.
-            limit: How long after the load the last row may come.
+            limit: How long after the load the last row may come; default:
+                ``--certload-effects-limit``.
         """
         return Backlog(
             "audit rows",
@@ -224,7 +225,7 @@ class Certctl:
             AuditRows(),
             wanted=lambda: acknowledged(load.traffic),
             most=lambda: at_most(load.traffic),
-            limit=limit,
+            limit=load.effects_limit if limit is None else limit,
         )
 
     # Rules.

@@ -14,7 +14,7 @@ from pytest_certload.proof.ledger import Ledger
 from pytest_certload.samples import Samples
 from pytest_certload.stats.distribution import Distribution
 from pytest_certload.stats.summary import StepSummary, summarize
-from pytest_certload.units import Duration, parse_duration
+from pytest_certload.units import Duration, parse_duration, seconds
 
 from .effects import Verdict, judge_rows, judge_sightings
 from .measure import Judgement, Kind, Measure
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["CombinedResult", "Latency", "RunResult", "StepResult"]
 
 
+EFFECTS_LIMIT = seconds(10)
 #: A condition on one of these holds errors down.
 _ERROR_METRICS = frozenset({"errors", "error rate"})
 
@@ -226,9 +227,16 @@ class RunResult(StepResult):
         proof: What has been found beside the answers.
     """
 
-    def __init__(self, report: WorkerReport, proof: Proof | None = None) -> None:
+    def __init__(
+        self,
+        report: WorkerReport,
+        proof: Proof | None = None,
+        *,
+        effects_limit: Duration = EFFECTS_LIMIT,
+    ) -> None:
         judgements: list[Judgement] = []
         self.report = report
+        self._effects_limit = effects_limit
         self.proof = Proof() if proof is None else proof
         self.judgements = judgements
         self._caught_up = False
@@ -345,7 +353,7 @@ class RunResult(StepResult):
         sql: str,
         *args: object,
         keys_per_iteration: int = 1,
-        limit: object = "10s",
+        limit: object = None,
     ) -> EffectsFinding:
         """Hold that what was acknowledged is in the database, once, and nothing else.
 
@@ -358,7 +366,8 @@ class RunResult(StepResult):
             sql: Query for one key a row; neither more nor less than what this load should have left.
             *args: Its parameters.
             keys_per_iteration: The most keys that one failed iteration may have left behind.
-            limit: As long as something is missing the query is asked again, at most so long.
+            limit: As long as something is missing the query is asked again, at most so long; default:
+                ``--certload-effects-limit``.
 
         Returns:
             What was found; the reports show it.
@@ -372,7 +381,7 @@ class RunResult(StepResult):
         __tracebackhide__ = True
         if isinstance(keys_per_iteration, bool) or not isinstance(keys_per_iteration, int):
             raise ConfigurationError(f"keys_per_iteration: {keys_per_iteration!r} is no number")
-        patience = parse_duration(limit, name="limit")
+        patience = self._effects_limit if limit is None else parse_duration(limit, name="limit")
         found = await prove(
             ledger, database, sql, *args, limit=patience, began=self.report.window_begin
         )
@@ -388,7 +397,7 @@ class RunResult(StepResult):
         sightings: Sightings,
         *,
         allow_unseen: float = 0,
-        limit: object = "10s",
+        limit: object = None,
     ) -> EffectsFinding:
         """Hold that each acknowledged operation on state that is overwritten was seen in the database.
 
@@ -398,7 +407,7 @@ class RunResult(StepResult):
             allow_unseen: Share of the operations, 0 to 1, that no reading need be able to tell as the
                 key's next one came too soon.
             limit: As long as the last operation on some key was not seen, the state is read again;
-                at most so long.
+                at most so long; default: ``--certload-effects-limit``.
 
         Returns:
             What was found; the reports show it.
@@ -412,7 +421,7 @@ class RunResult(StepResult):
             raise ConfigurationError(
                 f"allow_unseen: {allow_unseen!r} is no share from 0 to below 1"
             )
-        patience = parse_duration(limit, name="limit")
+        patience = self._effects_limit if limit is None else parse_duration(limit, name="limit")
         found = await sightings.prove(ledger, limit=patience, began=self.report.window_begin)
         self._hold(found, judge_sightings(found, allow_unseen=allow_unseen))
         return found
@@ -478,10 +487,16 @@ class CombinedResult(RunResult):
     """
 
     def __init__(
-        self, scenarios: Mapping[str, RunResult], proof: Proof | None = None, *, name: str
+        self,
+        scenarios: Mapping[str, RunResult],
+        proof: Proof | None = None,
+        *,
+        name: str,
+        effects_limit: Duration = EFFECTS_LIMIT,
     ) -> None:
         self.scenarios = scenarios
-        super().__init__(merge({key: r.report for key, r in scenarios.items()}, name=name), proof)
+        merged = merge({key: r.report for key, r in scenarios.items()}, name=name)
+        super().__init__(merged, proof, effects_limit=effects_limit)
 
     def __getitem__(self, name: str) -> RunResult:
         """The figures of one scenario.

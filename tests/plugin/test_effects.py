@@ -51,11 +51,15 @@ def ini(pytester: pytest.Pytester) -> None:
 
 
 def run(
-    pytester: pytest.Pytester, target: Target, after: str, failing: tuple[int, ...] = ()
+    pytester: pytest.Pytester,
+    target: Target,
+    after: str,
+    *options: str,
+    failing: tuple[int, ...] = (),
 ) -> pytest.RunResult:
     source = TEST.format(url=target.base_url, after=after, failing=failing)
     pytester.makepyfile(test_it=source)
-    return pytester.runpytest("-m", "scale", "--junitxml=out.xml")
+    return pytester.runpytest("-m", "scale", "--junitxml=out.xml", *options)
 
 
 def summary(pytester: pytest.Pytester) -> dict[str, Any]:
@@ -116,6 +120,15 @@ def test_all_that_is_wrong_is_one_failure(pytester: pytest.Pytester, target: Tar
         "renewal jobs duplicated",
         "renewal jobs that nobody acknowledged",
     ]
+
+
+def test_how_long_effects_are_waited_for_is_an_option(
+    pytester: pytest.Pytester, target: Target
+) -> None:
+    result = run(pytester, target, effects(*ALL[1:]), "--certload-effects-limit=300ms")
+    result.assert_outcomes(failed=1)
+    (found,) = summary(pytester)["proof"]["effects"]
+    assert 0.2 < found["waited"] < 5
 
 
 def test_failed_iterations_may_have_left_something(

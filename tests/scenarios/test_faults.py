@@ -301,6 +301,8 @@ def run_scenarios(
         *(f"tests/scale/test_{name.replace('-', '_')}.py" for name in names),
         *("--certload-stack=embedded", "--certload-duration=1500ms", "--certload-vus=20"),
         *(f"--certload-results={results}", f"--certload-seed={seed}"),
+        # The reference server leaves nothing for later: what is missing after two seconds never comes.
+        "--certload-effects-limit=2s",
         f"--certload-transport={transport}",
         f"--certload-preflight={preflight}",
         *(f"--certload-server-env={variable}" for variable in environment),
