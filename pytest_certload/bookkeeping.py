@@ -17,7 +17,13 @@ from pytest_certload.export import write_samples
 from pytest_certload.options import Settings
 from pytest_certload.proof.findings import Proof
 from pytest_certload.proof.ledger import Ledger
-from pytest_certload.report.record import ErrorRecord, GeneratorRecord, RunRecord, ThresholdRecord
+from pytest_certload.report.record import (
+    ComparisonRecord,
+    ErrorRecord,
+    GeneratorRecord,
+    RunRecord,
+    ThresholdRecord,
+)
 from pytest_certload.report.summary_files import write_summary
 from pytest_certload.stats.summary import summarize_latency
 from pytest_certload.verdict.diagnosis import Validity, generator_lag
@@ -44,6 +50,7 @@ class Run:
         exported: The latter of these.
         must_be_answered: Whether a run that saw no answer proves nothing.
         proof: What has been found beside the answers.
+        comparison: The run beside a baseline, if it was compared with one.
     """
 
     nodeid: str
@@ -60,6 +67,7 @@ class Run:
     exported: tuple[Path, ...] = ()
     must_be_answered: bool = True
     proof: Proof = field(default_factory=Proof)
+    comparison: ComparisonRecord | None = None
 
     def record(self) -> RunRecord:
         """The document that every report is written from."""
@@ -99,9 +107,19 @@ class Run:
                     condition=j.condition,
                     actual=j.actual,
                     passed=j.passed,
+                    missed_by=j.missed_by,
+                    interval=j.interval,
+                    decided=j.decided,
                 )
                 for j in dict.fromkeys(result.judgements)
             ),
+            timeline=result.timeline,
+            curves=result.curves,
+            slowest=result.slowest,
+            unsettled_seconds=(
+                None if result.settled_after is None else result.settled_after.total_seconds
+            ),
+            comparison=self.comparison,
             proof=self.proof.record(),
             errors=tuple(
                 ErrorRecord(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pytest_certload.clients import TRANSPORTS
 from pytest_certload.errors import ConfigurationError
 from pytest_certload.units import Duration, Rate, parse_duration, parse_rate
+from pytest_certload.verdict.policy import UNDECIDED, Policy
 
 if TYPE_CHECKING:
     import pytest
@@ -115,6 +116,15 @@ def _preflight(value: str, base: Path) -> str:
     return value
 
 
+def _undecided(value: str, base: Path) -> str:
+    if value not in UNDECIDED:
+        raise ConfigurationError(
+            f"{value!r} is nothing to do with what is not decided; choose one of "
+            f"{', '.join(UNDECIDED)}"
+        )
+    return value
+
+
 def _need(package: str, *, extra: str, wanted: str) -> None:
     # Looked for and not imported: it is heavy, and this session may run no load test.
     if find_spec(package) is None:
@@ -208,6 +218,9 @@ OPTIONS: tuple[Option, ...] = (
            help="look at the stack's Postgres while a load runs: on or off (default: on)"),
     Option(name="effects-limit", metavar="TIME", parse=_duration, default="10s",
            help="how long after a load what it must leave behind may still come (default: 10s)"),
+    Option(name="undecided", metavar="WHAT", parse=_undecided, default="warn",
+           help="a condition that the samples are too few to decide: warn (the estimate decides), "
+                "fail or pass (default: warn)"),
     Option(name="seed", metavar="DIR", parse=_path,
            help="folder of SQL files, applied in lexical order (default: the product's own seed)"),
     Option(name="base-url", metavar="URL", parse=_url,
@@ -253,6 +266,7 @@ class Settings:
     preflight: str
     evidence: bool
     effects_limit: Duration
+    undecided: str
     seed: Path | None
     base_url: str | None
     dsn: str | None = field(repr=False)
@@ -266,6 +280,10 @@ class Settings:
     server_port: int
     server_env: tuple[tuple[str, str], ...] = field(repr=False)
     boot_timeout: Duration
+
+    def policy(self) -> Policy:
+        """How runs are judged."""
+        return Policy(undecided=self.undecided, effects_limit=self.effects_limit)
 
     def stack_request(self) -> StackRequest:
         """What the stack is asked for."""

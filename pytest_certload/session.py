@@ -48,6 +48,7 @@ from pytest_certload.stack.hosts import check_base_url, check_host
 from pytest_certload.stats.live import LiveWindow
 from pytest_certload.units import Duration, Rate, parse_duration, parse_rate
 from pytest_certload.verdict.diagnosis import diagnose
+from pytest_certload.verdict.policy import Policy
 from pytest_certload.verdict.result import CombinedResult, RunResult
 
 __all__ = ["Load"]
@@ -97,7 +98,11 @@ class Load:
     @property
     def effects_limit(self) -> Duration:
         """How long after a load what it must leave behind may still come."""
-        return self._bookkeeper.settings.effects_limit
+        return self._policy.effects_limit
+
+    @property
+    def _policy(self) -> Policy:
+        return self._bookkeeper.settings.policy()
 
     def planned_iterations(self, *, rate: object, duration: object) -> int:
         """How many iterations a constant rate makes due, once the options have scaled it."""
@@ -320,16 +325,14 @@ class Load:
                 for run, engine in runs:
                     run.state = "interrupted"
                     run.failure = "interrupted before the load was over: the figures are partial"
-                    run.result = RunResult(
-                        engine.report(), run.proof, effects_limit=self.effects_limit
-                    )
+                    run.result = RunResult(engine.report(), run.proof, self._policy)
                     self._bookkeeper.save(run)
                 raise
         for run, engine in runs:
             run.result = RunResult(
                 replace(engine.report(), generator=generator),
                 run.proof,
-                effects_limit=self.effects_limit,
+                self._policy,
             )
         if len(runs) > 1:
             unique = self._bookkeeper.unique_name(self._name)
@@ -338,7 +341,7 @@ class Load:
             results = {run.name: run.result for run, _ in runs if run.result is not None}
             together.proof = proof
             together.result = CombinedResult(
-                results, together.proof, name=together.name, effects_limit=self.effects_limit
+                results, together.proof, self._policy, name=together.name
             )
             judged = [together, *(run for run, _ in runs)]
         else:

@@ -13,12 +13,23 @@ from typing import Any
 from pytest_certload.engine.watchdog import SelfReport
 from pytest_certload.errors import ReportError
 from pytest_certload.proof.findings import ProofRecord, read_finding
-from pytest_certload.stats.summary import LatencySummary, StepSummary
+from pytest_certload.stats.curve import Curve
+from pytest_certload.stats.slowest import SlowRequest
+from pytest_certload.stats.summary import IntervalSummary, LatencySummary, StepSummary
+from pytest_certload.stats.timeline import StepTimeline, Timeline
 
-__all__ = ["SCHEMA_VERSION", "ErrorRecord", "GeneratorRecord", "RunRecord", "ThresholdRecord"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "ComparedFigure",
+    "ComparisonRecord",
+    "ErrorRecord",
+    "GeneratorRecord",
+    "RunRecord",
+    "ThresholdRecord",
+]
 
 #: Raised whenever a field comes, goes away or changes its meaning.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +41,10 @@ class ThresholdRecord:
         step: The step's name; None for whole iterations.
         condition: Such as ``< 500 ms``.
         actual: Such as ``412 ms``; ``no samples`` when there was nothing to judge.
-        passed: Whether it held.
+        passed: Whether it held, as far as that was decided (``--certload-undecided``).
+        missed_by: By how much it was missed, in words; None when it was not.
+        interval: Where the true figure lies, 95 % sure, in words; None when that is not known.
+        decided: Whether the samples are enough to tell.
     """
 
     metric: str
@@ -38,6 +52,9 @@ class ThresholdRecord:
     condition: str
     actual: str
     passed: bool
+    missed_by: str | None = None
+    interval: str | None = None
+    decided: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +88,54 @@ class GeneratorRecord(SelfReport):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ComparedFigure:
+    """A figure beside the baseline's.
+
+    Attributes:
+        metric: Such as ``response time p95`` or ``error rate``.
+        step: The step's name; None for whole iterations.
+        kind: ``duration`` (nanoseconds), ``share`` (0 to 1) or ``rate`` (per second).
+        before, after: The baseline's, and this run's.
+        change: ``after / before - 1``; None where before is 0.
+        low, high: Where the true change lies, 95 % sure; None: not known.
+        verdict: ``higher``, ``lower``, ``same`` (no difference that the samples show) or ``unknown``.
+        limit: What the change was held to, such as ``p95:10%``; None: nothing.
+        passed: Whether it held.
+    """
+
+    metric: str
+    step: str | None
+    kind: str
+    before: float
+    after: float
+    change: float | None
+    low: float | None
+    high: float | None
+    verdict: str
+    limit: str | None
+    passed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonRecord:
+    """A run beside a baseline.
+
+    Attributes:
+        baseline: Its name.
+        saved_at: When it was saved, ISO 8601 in UTC.
+        version: Of pytest-certload that measured it.
+        differences: What differs between the two beside the figures, in words: machine, stack, load.
+        figures: One by one.
+    """
+
+    baseline: str
+    saved_at: str
+    version: str
+    differences: tuple[str, ...]
+    figures: tuple[ComparedFigure, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """One load: what was asked, what came of it, and on what it ran.
 
@@ -100,6 +165,12 @@ class RunRecord:
         iterations: Figures of whole iterations.
         steps: Figures of each named step.
         thresholds: Every condition the test put on a figure, in order.
+        timeline: How it went, part by part; None when samples were not kept.
+        curves: The percentile curves of ``response time`` and ``service time`` of whole iterations.
+        slowest: The longest response times; none when samples were not kept.
+        unsettled_seconds: How much longer the warm-up should have been, as response times were still
+            coming down in the measured window; None: they were not, or it is not known.
+        comparison: The run beside a baseline; None: it was compared with none.
         proof: What was found beside the answers.
         errors: Kinds of error, the most frequent first.
         failure: Why the test failed, in one line; None when it did not.
@@ -134,6 +205,11 @@ class RunRecord:
     iterations: StepSummary
     steps: tuple[StepSummary, ...]
     thresholds: tuple[ThresholdRecord, ...]
+    timeline: Timeline | None
+    curves: Mapping[str, Curve]
+    slowest: tuple[SlowRequest, ...]
+    unsettled_seconds: float | None
+    comparison: ComparisonRecord | None
     proof: ProofRecord
     errors: tuple[ErrorRecord, ...]
     failure: str | None
@@ -165,6 +241,15 @@ class RunRecord:
             document = _from_version_1(document)
         if version < 3:
             document = {"proof": asdict(ProofRecord()), **document}
+        if version < 4:
+            document = {
+                "timeline": None,
+                "curves": {},
+                "slowest": (),
+                "unsettled_seconds": None,
+                "comparison": None,
+                **document,
+            }
         try:
             generator = document["generator"]
             return cls(
@@ -179,6 +264,15 @@ class RunRecord:
                     "iterations": _step(document["iterations"]),
                     "steps": tuple(_step(step) for step in document["steps"]),
                     "thresholds": tuple(ThresholdRecord(**t) for t in document["thresholds"]),
+                    "timeline": document["timeline"] and _timeline(document["timeline"]),
+                    "curves": {
+                        kind: Curve(
+                            percents=tuple(curve["percents"]), values=tuple(curve["values"])
+                        )
+                        for kind, curve in document["curves"].items()
+                    },
+                    "slowest": tuple(SlowRequest(**slow) for slow in document["slowest"]),
+                    "comparison": document["comparison"] and _comparison(document["comparison"]),
                     "proof": read_finding(ProofRecord, document["proof"]),
                     "errors": tuple(ErrorRecord(**e) for e in document["errors"]),
                 }
@@ -197,8 +291,37 @@ def _step(document: Mapping[str, Any]) -> StepSummary:
             "response_time": LatencySummary(**document["response_time"]),
             "service_time": LatencySummary(**document["service_time"]),
             "phases": {name: LatencySummary(**phase) for name, phase in document["phases"].items()},
+            "intervals": tuple(IntervalSummary(**i) for i in document.get("intervals", ())),
         }
     )
+
+
+def _comparison(document: Mapping[str, Any]) -> ComparisonRecord:
+    return ComparisonRecord(
+        **{
+            **document,
+            "differences": tuple(document["differences"]),
+            "figures": tuple(ComparedFigure(**figure) for figure in document["figures"]),
+        }
+    )
+
+
+def _timeline(document: Mapping[str, Any]) -> Timeline:
+    return Timeline(
+        **{
+            **_columns(document),
+            "iterations": StepTimeline(**_columns(document["iterations"])),
+            "steps": tuple(StepTimeline(**_columns(step)) for step in document["steps"]),
+        }
+    )
+
+
+def _columns(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _tuples(value) for name, value in document.items()}
+
+
+def _tuples(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _from_version_1(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -179,6 +179,9 @@ def _offer(record: RunRecord) -> Iterator[str]:
         yield f"percentiles ±{error} %: samples were sketched, not kept"
     if record.reduced:
         yield f"reduced, not the full contract: {', '.join(record.reduced)}"
+    if record.unsettled_seconds is not None:
+        begun = format_duration(record.unsettled_seconds * 1e9)
+        yield f"not settled: response times were coming down for {begun}; warm up for longer"
     if record.state == "interrupted":
         yield "interrupted: the figures are partial"
     yield from _processes(record)
@@ -250,12 +253,14 @@ def _latency(latency: LatencySummary) -> list[str]:
 
 
 def _thresholds(record: RunRecord, *, unicode: bool) -> Iterator[str]:
-    held, missed = ("✓", "✗") if unicode else ("ok  ", "FAIL")
+    held, missed, doubtful = ("✓", "✗", "?") if unicode else ("ok  ", "FAIL", "ok? ")
     for threshold in record.thresholds:
         where = f"{threshold.step}: " if threshold.step else ""
+        sure = f"; {threshold.interval}" if threshold.interval else ""
+        doubt = "" if threshold.decided else "; not decided by so few samples"
+        mark = (held if threshold.decided else doubtful) if threshold.passed else missed
         yield (
-            f"{held if threshold.passed else missed} {where}{threshold.metric} "
-            f"{threshold.condition} ({threshold.actual})"
+            f"{mark} {where}{threshold.metric} {threshold.condition} ({threshold.actual}{sure}{doubt})"
         )
     if record.failure and all(threshold.passed for threshold in record.thresholds):
         yield f"{missed} {record.failure}"

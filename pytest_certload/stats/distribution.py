@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .percentile import percentile
+from .uncertainty import Interval, interval
 
 __all__ = ["Distribution", "ExactTimes"]
 
@@ -43,6 +44,13 @@ class Distribution(Protocol):
             ValueError: The percentage is outside 0 to 100.
         """
 
+    def interval(self, percent: float) -> Interval | None:
+        """Where the percentile of the process lies; None when that is not known.
+
+        Raises:
+            ValueError: The percentage is outside 0 to 100.
+        """
+
     def joined(self, others: Iterable[Self]) -> Self:
         """These and others together."""
 
@@ -52,12 +60,18 @@ class ExactTimes:
 
     Args:
         values: int64, in any order.
+        due: When each was due; None: they stand in that order.
     """
 
     error = None
 
-    def __init__(self, values: npt.NDArray[np.int64]) -> None:
+    def __init__(
+        self, values: npt.NDArray[np.int64], due: npt.NDArray[np.int64] | None = None
+    ) -> None:
+        self._values = values
+        self._due = np.arange(len(values)) if due is None else due
         self._sorted = np.sort(values)
+        self._intervals: dict[float, Interval] = {}
 
     @property
     def count(self) -> int:
@@ -84,6 +98,17 @@ class ExactTimes:
         __tracebackhide__ = True
         return percentile(self._sorted, percent)
 
+    def interval(self, percent: float) -> Interval | None:
+        """See ``Distribution.interval``; it is known."""
+        if percent not in self._intervals:
+            in_order = self._values[np.argsort(self._due, kind="stable")]
+            self._intervals[percent] = interval(in_order, percent, ordered=self._sorted)
+        return self._intervals[percent]
+
     def joined(self, others: Iterable[Self]) -> Self:
         """See ``Distribution.joined``."""
-        return type(self)(np.concatenate([self._sorted, *(other._sorted for other in others)]))
+        parts = [self, *others]
+        return type(self)(
+            np.concatenate([part._values for part in parts]),
+            np.concatenate([part._due for part in parts]),
+        )

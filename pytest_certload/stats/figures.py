@@ -188,9 +188,10 @@ def figures_of(samples: Samples, connections: Connections, *, window_end: int) -
 
     def step(rows: Samples, made: Connections, more: Times) -> StepFigures:
         times = times_of(rows) | times_of_connections(made) | more
+        due = {"response time": rows.due[rows.felt], "service time": rows.due[rows.served]}
         return StepFigures(
             counts=Counts.of(rows, window_end=window_end),
-            times={kind: ExactTimes(values) for kind, values in times.items()},
+            times={kind: ExactTimes(values, due.get(kind)) for kind, values in times.items()},
         )
 
     whole = samples.iterations

@@ -117,6 +117,10 @@ class SketchedTimes:
         assert value is not None
         return min(max(round(value), self._min), self._max)
 
+    def interval(self, percent: float) -> None:
+        """See ``Distribution.interval``; without the samples nobody knows how alike they are."""
+        self.percentile(percent)
+
     def joined(self, others: Iterable[Self]) -> Self:
         """See ``Distribution.joined``."""
         together = type(self)()

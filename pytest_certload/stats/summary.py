@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pytest_certload.samples import Outcome
 
 from .distribution import Distribution
 from .figures import PHASES, StepFigures
+from .uncertainty import smallest_count
 
-__all__ = ["LatencySummary", "StepSummary", "summarize", "summarize_latency"]
+__all__ = [
+    "INTERVALS",
+    "IntervalSummary",
+    "LatencySummary",
+    "StepSummary",
+    "summarize",
+    "summarize_latency",
+]
+
+#: The percentiles of the response time that are told with their intervals.
+INTERVALS = (50, 90, 95, 99)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LatencySummary:
     """The distribution of one kind of time. All figures in nanoseconds; None without samples.
 
-    Percentiles are nearest ranks: values that were measured, or in a sketch near to one. ``mean`` is
-    rounded to a nanosecond.
+    Percentiles are nearest ranks: values that were measured, or in a sketch near to one; None when the
+    samples are too few to tell them from the longest one (``smallest_count``). ``mean`` is rounded to a
+    nanosecond.
     """
 
     count: int
@@ -29,6 +41,22 @@ class LatencySummary:
     p95: int | None
     p99: int | None
     max: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntervalSummary:
+    """Where a percentile of the process lies that the samples came from, 95 % sure.
+
+    Attributes:
+        percent: Which percentile.
+        low, high: Nanoseconds; None: the samples are too few to bound it there.
+        effective: As how many independent samples these count.
+    """
+
+    percent: float
+    low: int | None
+    high: int | None
+    effective: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +78,7 @@ class StepSummary:
         received_bytes: Octets of the response bodies.
         phases: Parts of the service time: ``first byte`` (until it came, of successes), and of the
             connections that had to be made, ``dns``, ``connect`` and ``tls``; those that came.
+        intervals: Of the response time's percentiles that so many samples support; none of a sketch.
     """
 
     name: str
@@ -64,19 +93,24 @@ class StepSummary:
     service_time: LatencySummary
     received_bytes: int
     phases: Mapping[str, LatencySummary]
+    intervals: tuple[IntervalSummary, ...] = ()
 
 
 def summarize_latency(times: Distribution) -> LatencySummary:
     """The figures of a distribution."""
     mean = times.mean
+
+    def supported(percent: float) -> int | None:
+        return times.percentile(percent) if times.count >= smallest_count(percent) else None
+
     return LatencySummary(
         count=times.count,
         mean=None if mean is None else round(mean),
         min=times.min,
-        p50=times.percentile(50),
-        p90=times.percentile(90),
-        p95=times.percentile(95),
-        p99=times.percentile(99),
+        p50=supported(50),
+        p90=supported(90),
+        p95=supported(95),
+        p99=supported(99),
         max=times.max,
     )
 
@@ -105,4 +139,15 @@ def summarize(figures: StepFigures, *, name: str, window_seconds: float) -> Step
         service_time=summarize_latency(times["service time"]),
         received_bytes=counts.received_bytes,
         phases={phase: summarize_latency(times[phase]) for phase in PHASES if times[phase].count},
+        intervals=tuple(_intervals(times["response time"])),
     )
+
+
+def _intervals(times: Distribution) -> Iterator[IntervalSummary]:
+    for percent in INTERVALS:
+        if times.count >= smallest_count(percent):
+            found = times.interval(percent)
+            if found is not None:
+                yield IntervalSummary(
+                    percent=percent, low=found.low, high=found.high, effective=found.effective
+                )

@@ -10,7 +10,7 @@ from typing import Any
 
 from pytest_certload.units import Duration, format_duration, format_rate
 
-__all__ = ["Judgement", "Kind", "Measure"]
+__all__ = ["Bounds", "Judgement", "Judgements", "Kind", "Measure"]
 
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
@@ -20,6 +20,10 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,
     "!=": operator.ne,
 }
+
+
+#: Signs that hold on one side of the limit.
+_ORDERINGS = frozenset({"<", "<=", ">", ">="})
 
 
 class Kind(Enum):
@@ -42,6 +46,9 @@ class Judgement:
         actual: Such as ``412 ms``; ``no samples`` when there is nothing to judge.
         passed: Whether it held. A figure without samples never holds.
         missed_by: By how much it was missed, in words; None when it held.
+        interval: Where the true figure lies, 95 % sure, in words; None when that is not known.
+        decided: Whether that lies on one side of the limit as a whole; True of figures that are counted
+            and not estimated.
     """
 
     metric: str
@@ -50,11 +57,32 @@ class Judgement:
     actual: str
     passed: bool
     missed_by: str | None = None
+    interval: str | None = None
+    decided: bool = True
 
     def __str__(self) -> str:
         where = f" of step {self.step}" if self.step else ""
-        text = f"{self.metric}{where} = {self.actual}, wanted {self.condition}"
-        return f"{text} (missed by {self.missed_by})" if self.missed_by else text
+        sure = f" ({self.interval}, 95 % sure)" if self.interval else ""
+        text = f"{self.metric}{where} = {self.actual}{sure}, wanted {self.condition}"
+        if self.missed_by:
+            text += f" (missed by {self.missed_by})"
+        return text if self.decided else f"{text}; not decided by so few samples"
+
+
+class Judgements(list[Judgement]):
+    """Every condition that was put on the figures of a run, in order.
+
+    Args:
+        undecided: What becomes of one that the samples cannot decide, see ``Policy``.
+    """
+
+    def __init__(self, undecided: str = "warn") -> None:
+        super().__init__()
+        self.undecided = undecided
+
+
+#: Where a figure lies, as far as that is known: from, to; None: it is not bounded there.
+Bounds = tuple[float | None, float | None]
 
 
 class Measure:
@@ -70,9 +98,12 @@ class Measure:
         step: Name of the step; None for whole iterations.
         judgements: Every comparison is appended here.
         error: The most by which the value may be off, as a share of it; None: it is exact.
+        bounds: Tells where the true figure lies, when a condition is put on it; None: it is no estimate.
+        too_few: Why the samples do not support the figure; then the value is the longest of them, which
+            it does not exceed; None: they do.
     """
 
-    __slots__ = ("_judgements", "error", "kind", "metric", "step", "value")
+    __slots__ = ("_bounds", "_judgements", "error", "kind", "metric", "step", "too_few", "value")
     __hash__ = None  # type: ignore[assignment]  # equality is a judgement, not an identity
 
     def __init__(
@@ -82,14 +113,18 @@ class Measure:
         kind: Kind,
         metric: str,
         step: str | None,
-        judgements: list[Judgement],
+        judgements: Judgements,
         error: float | None = None,
+        bounds: Callable[[], Bounds | None] | None = None,
+        too_few: str | None = None,
     ) -> None:
         self.value = value
         self.error = error
         self.kind = kind
         self.metric = metric
         self.step = step
+        self.too_few = too_few
+        self._bounds = bounds
         self._judgements = judgements
 
     def __lt__(self, limit: object) -> bool:
@@ -117,7 +152,12 @@ class Measure:
         return self._judge("!=", limit)
 
     def __float__(self) -> float:
-        """The bare figure: seconds for a duration; NaN without samples."""
+        """The bare figure: seconds for a duration; NaN without samples.
+
+        Raises:
+            ValueError: The samples are too few for such a figure.
+        """
+        self._refuse_too_few()
         if self.value is None:
             return float("nan")
         return self.value / 1e9 if self.kind is Kind.DURATION else float(self.value)
@@ -126,11 +166,24 @@ class Measure:
         """The bare figure, whole: nanoseconds for a duration.
 
         Raises:
-            ValueError: There are no samples.
+            ValueError: There are no samples, or too few for such a figure.
         """
+        self._refuse_too_few()
         if self.value is None:
             raise ValueError(f"{self.metric}: no samples")
         return int(self.value)
+
+    def _refuse_too_few(self) -> None:
+        if self.too_few is not None:
+            raise ValueError(f"{self.metric}: {self.too_few}")
+
+    @property
+    def interval(self) -> Bounds | None:
+        """Where the true figure lies, 95 % sure, in the units of ``value``.
+
+        None: nobody knows, or it is no estimate. An end that is None is not bounded by so few samples.
+        """
+        return self._bounds() if self._bounds is not None and self.value is not None else None
 
     def __bool__(self) -> bool:
         """True when the figure exists and is not zero."""
@@ -138,6 +191,8 @@ class Measure:
 
     def __str__(self) -> str:
         text = self._print(self.value)
+        if self.too_few is not None:
+            return f"{text}, the longest: {self.too_few}"
         if self.value is None or self.error is None:
             return text
         return f"{text} ±{self.error * 100:g} %"
@@ -154,9 +209,13 @@ class Measure:
         """
         __tracebackhide__ = True
         bare = self._bare(limit)
-        passed = self.value is not None and bool(_OPERATORS[sign](self.value, bare))
+        holds = self.value is not None and bool(_OPERATORS[sign](self.value, bare))
+        bounds = self.interval if sign in _ORDERINGS else None
+        decided = self.value is None or (self.too_few is None and _decided(sign, bounds, bare))
+        undecided = self._judgements.undecided
+        passed = holds if decided or undecided == "warn" else undecided == "pass"
         missed_by = None
-        if not passed and self.value is not None and sign not in ("==", "!="):
+        if not holds and self.value is not None and sign in _ORDERINGS:
             gap = abs(self.value - bare)
             missed_by = f"{self._print(gap)}{_in_proportion(self.value, bare)}"
         return Judgement(
@@ -166,9 +225,22 @@ class Measure:
             actual=str(self),
             passed=passed,
             missed_by=missed_by,
+            interval=None if bounds is None else self._print_interval(*bounds),
+            decided=decided,
         )
 
-    def belongs_to(self, judgements: list[Judgement]) -> bool:
+    def _print_interval(self, low: float | None, high: float | None) -> str:
+        if low is None:
+            return "not bounded" if high is None else f"at most {self._print(high)}"
+        return f"at least {self._print(low)}" if high is None else self._print_range(low, high)
+
+    def _print_range(self, low: float, high: float) -> str:
+        first, last = self._print(low), self._print(high)
+        # The unit once, when it is the same.
+        unit = last.rpartition(" ")[2]
+        return f"{first.removesuffix(f' {unit}')} – {last}"
+
+    def belongs_to(self, judgements: Judgements) -> bool:
         """Whether this figure's comparisons are kept in that list."""
         return self._judgements is judgements
 
@@ -205,6 +277,16 @@ class Measure:
         if self.kind is Kind.RATE:
             return format_rate(value)
         return f"{value:,.0f}" if value == int(value) else f"{value:,}"
+
+
+def _decided(sign: str, bounds: Bounds | None, limit: float) -> bool:
+    """Whether all of an interval lies on one side of the limit."""
+    if bounds is None:
+        return True
+    low, high = bounds
+    if sign in ("<", ">="):
+        return (high is not None and high < limit) or (low is not None and low >= limit)
+    return (high is not None and high <= limit) or (low is not None and low > limit)
 
 
 def _in_proportion(value: float, limit: float) -> str:

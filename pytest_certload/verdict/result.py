@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from pytest_certload.engine.runner import WorkerReport, merge
 from pytest_certload.errors import ConfigurationError, IntegrityFailed
@@ -12,12 +15,18 @@ from pytest_certload.proof.effects import prove
 from pytest_certload.proof.findings import EffectsFinding, Proof
 from pytest_certload.proof.ledger import Ledger
 from pytest_certload.samples import Samples
+from pytest_certload.stats.curve import Curve, curve_of
 from pytest_certload.stats.distribution import Distribution
+from pytest_certload.stats.slowest import SlowRequest, slowest_of
+from pytest_certload.stats.steady import settled_after
 from pytest_certload.stats.summary import StepSummary, summarize
-from pytest_certload.units import Duration, parse_duration, seconds
+from pytest_certload.stats.timeline import Timeline, timeline_of
+from pytest_certload.stats.uncertainty import share_interval, smallest_count
+from pytest_certload.units import Duration, parse_duration
 
 from .effects import Verdict, judge_rows, judge_sightings
-from .measure import Judgement, Kind, Measure
+from .measure import Bounds, Judgement, Judgements, Kind, Measure
+from .policy import Policy
 
 if TYPE_CHECKING:
     from pytest_certload.database import SessionDatabase
@@ -26,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["CombinedResult", "Latency", "RunResult", "StepResult"]
 
 
-EFFECTS_LIMIT = seconds(10)
 #: A condition on one of these holds errors down.
 _ERROR_METRICS = frozenset({"errors", "error rate"})
 
@@ -40,7 +48,7 @@ class Latency:
         *,
         name: str,
         step: str | None,
-        judgements: list[Judgement],
+        judgements: Judgements,
     ) -> None:
         self._times = times
         self._name = name
@@ -53,8 +61,21 @@ class Latency:
         With ``--certload-samples sketch`` it is near to one, and says how near.
         """
         __tracebackhide__ = True
-        value = self._times.percentile(percent)
-        return self._measure(value, f"p{percent:g}", error=self._times.error)
+        times, label = self._times, f"p{percent:g}"
+        needed = smallest_count(percent)
+        if 0 < times.count < needed:
+            why = f"{label} needs {needed:,} samples, not {times.count:,}"
+            return self._measure(times.max, label, too_few=why)
+        return self._measure(
+            times.percentile(percent),
+            label,
+            error=times.error,
+            bounds=lambda: self._bounds(percent),
+        )
+
+    def _bounds(self, percent: float) -> Bounds | None:
+        found = self._times.interval(percent)
+        return None if found is None else (found.low, found.high)
 
     @property
     def p50(self) -> Measure:
@@ -86,7 +107,15 @@ class Latency:
         """The arithmetic mean."""
         return self._measure(self._times.mean, "mean")
 
-    def _measure(self, value: float | None, label: str, error: float | None = None) -> Measure:
+    def _measure(
+        self,
+        value: float | None,
+        label: str,
+        *,
+        error: float | None = None,
+        bounds: Callable[[], Bounds | None] | None = None,
+        too_few: str | None = None,
+    ) -> Measure:
         return Measure(
             value,
             kind=Kind.DURATION,
@@ -94,6 +123,8 @@ class Latency:
             step=self._step,
             judgements=self._judgements,
             error=error,
+            bounds=bounds,
+            too_few=too_few,
         )
 
     def __repr__(self) -> str:
@@ -115,9 +146,7 @@ class StepResult:
         summary: All figures as plain data.
     """
 
-    def __init__(
-        self, report: WorkerReport, *, step: str | None, judgements: list[Judgement]
-    ) -> None:
+    def __init__(self, report: WorkerReport, *, step: str | None, judgements: Judgements) -> None:
         self._judgements = judgements
         self._step = step
         figures = report.figures.iterations if step is None else report.figures.step(step)
@@ -194,15 +223,24 @@ class StepResult:
     @property
     def error_rate(self) -> Measure:
         """Share that did not succeed, 0 to 1; no samples when nothing was due."""
-        share = self.summary.errors / self.summary.count if self.summary.count else None
-        return self._measure(share, Kind.SHARE, "error rate")
+        return self._share(self.summary.errors, "error rate")
 
     @property
     def server_error_rate(self) -> Measure:
         """Share answered with a status from 500 to 599, 0 to 1."""
         server = sum(n for status, n in self.summary.statuses.items() if 500 <= status <= 599)
-        share = server / self.summary.count if self.summary.count else None
-        return self._measure(share, Kind.SHARE, "server error rate")
+        return self._share(server, "server error rate")
+
+    def _share(self, found: int, metric: str) -> Measure:
+        count = self.summary.count
+        return Measure(
+            found / count if count else None,
+            kind=Kind.SHARE,
+            metric=metric,
+            step=self._step,
+            judgements=self._judgements,
+            bounds=lambda: share_interval(found, count),
+        )
 
     @property
     def rate(self) -> Measure:
@@ -231,12 +269,12 @@ class RunResult(StepResult):
         self,
         report: WorkerReport,
         proof: Proof | None = None,
-        *,
-        effects_limit: Duration = EFFECTS_LIMIT,
+        policy: Policy | None = None,
     ) -> None:
-        judgements: list[Judgement] = []
+        policy = policy or Policy()
+        judgements = Judgements(policy.undecided)
         self.report = report
-        self._effects_limit = effects_limit
+        self._policy = policy
         self.proof = Proof() if proof is None else proof
         self.judgements = judgements
         self._caught_up = False
@@ -254,6 +292,40 @@ class RunResult(StepResult):
             ConfigurationError: They were not kept (``--certload-samples sketch``).
         """
         return self.report.samples
+
+    @cached_property
+    def timeline(self) -> Timeline | None:
+        """How the run went, in parts of equal length; None when samples were not kept."""
+        report = self.report
+        if report.kept is None:
+            return None
+        return timeline_of(report.samples, begin=report.window_begin, end=report.window_end)
+
+    @cached_property
+    def slowest(self) -> tuple[SlowRequest, ...]:
+        """The longest response times, the longest first; none when samples were not kept."""
+        report = self.report
+        return () if report.kept is None else slowest_of(report.samples, begin=report.window_begin)
+
+    @cached_property
+    def curves(self) -> Mapping[str, Curve]:
+        """The percentile curves of ``response time`` and ``service time``."""
+        times = self.report.figures.iterations.times
+        return {kind: curve_of(times[kind]) for kind in ("response time", "service time")}
+
+    @cached_property
+    def settled_after(self) -> Duration | None:
+        """How much longer the warm-up should have been; None: the run was settled all along.
+
+        Not known, and so None, when samples were not kept.
+        """
+        if self.report.kept is None:
+            return None
+        whole = self.report.samples.iterations
+        whole = whole.select(whole.felt)
+        order = np.argsort(whole.due, kind="stable")
+        found = settled_after(whole.response_time[order], whole.due[order])
+        return None if found is None else Duration(found)
 
     @property
     def steps(self) -> Mapping[str, StepResult]:
@@ -381,7 +453,9 @@ class RunResult(StepResult):
         __tracebackhide__ = True
         if isinstance(keys_per_iteration, bool) or not isinstance(keys_per_iteration, int):
             raise ConfigurationError(f"keys_per_iteration: {keys_per_iteration!r} is no number")
-        patience = self._effects_limit if limit is None else parse_duration(limit, name="limit")
+        patience = (
+            self._policy.effects_limit if limit is None else parse_duration(limit, name="limit")
+        )
         found = await prove(
             ledger, database, sql, *args, limit=patience, began=self.report.window_begin
         )
@@ -421,7 +495,9 @@ class RunResult(StepResult):
             raise ConfigurationError(
                 f"allow_unseen: {allow_unseen!r} is no share from 0 to below 1"
             )
-        patience = self._effects_limit if limit is None else parse_duration(limit, name="limit")
+        patience = (
+            self._policy.effects_limit if limit is None else parse_duration(limit, name="limit")
+        )
         found = await sightings.prove(ledger, limit=patience, began=self.report.window_begin)
         self._hold(found, judge_sightings(found, allow_unseen=allow_unseen))
         return found
@@ -490,13 +566,13 @@ class CombinedResult(RunResult):
         self,
         scenarios: Mapping[str, RunResult],
         proof: Proof | None = None,
+        policy: Policy | None = None,
         *,
         name: str,
-        effects_limit: Duration = EFFECTS_LIMIT,
     ) -> None:
         self.scenarios = scenarios
         merged = merge({key: r.report for key, r in scenarios.items()}, name=name)
-        super().__init__(merged, proof, effects_limit=effects_limit)
+        super().__init__(merged, proof, policy)
 
     def __getitem__(self, name: str) -> RunResult:
         """The figures of one scenario.

@@ -5,15 +5,17 @@ import math
 import pytest
 
 from pytest_certload.units import ms
-from pytest_certload.verdict.measure import Judgement, Kind, Measure
+from pytest_certload.verdict.measure import Bounds, Judgements, Kind, Measure
 
 
 def measure(value: float | None, kind: Kind = Kind.DURATION, **more: str) -> Measure:
-    return Measure(value, kind=kind, metric="figure", step=more.get("step"), judgements=[])
+    return Measure(
+        value, kind=kind, metric="figure", step=more.get("step"), judgements=Judgements()
+    )
 
 
 def test_every_comparison_is_kept() -> None:
-    judgements: list[Judgement] = []
+    judgements = Judgements()
     p95 = Measure(
         ms(412), kind=Kind.DURATION, metric="response time p95", step="a", judgements=judgements
     )
@@ -68,3 +70,95 @@ def test_printed() -> None:
     assert repr(measure(ms(3), step="a")) == "<figure of step a: 3 ms>"
     assert float(measure(ms(1500))) == 1.5
     assert int(measure(ms(1500))) == 1_500_000_000
+
+
+def estimate(bounds: Bounds, undecided: str = "warn") -> Measure:
+    return Measure(
+        ms(450),
+        kind=Kind.DURATION,
+        metric="p95",
+        step=None,
+        judgements=Judgements(undecided),
+        bounds=lambda: bounds,
+    )
+
+
+@pytest.mark.parametrize(
+    ("limit", "decided", "warn", "fail", "passing"),
+    [
+        (500, True, True, True, True),
+        (480, False, True, False, True),
+        (460, False, True, False, True),
+        (440, False, False, False, True),
+        (420, True, False, False, False),
+        (400, True, False, False, False),
+    ],
+)
+def test_a_condition_that_the_interval_straddles_is_not_decided(
+    limit: int, decided: bool, warn: bool, fail: bool, passing: bool
+) -> None:
+    for undecided, passes in (("warn", warn), ("fail", fail), ("pass", passing)):
+        judgement = estimate((ms(420), ms(480)), undecided).judge("<", ms(limit))
+        assert judgement.decided is decided
+        assert judgement.passed is passes
+        assert judgement.interval == "420 – 480 ms"
+        assert (judgement.missed_by is None) is (limit > 450)
+
+
+@pytest.mark.parametrize(
+    ("sign", "limit", "decided"),
+    [
+        ("<=", 480, True),
+        ("<=", 420, False),
+        (">", 420, False),
+        (">", 419, True),
+        (">=", 420, True),
+        (">=", 480, False),
+        (">", 480, True),
+    ],
+)
+def test_the_limit_may_be_an_end_of_the_interval(sign: str, limit: int, decided: bool) -> None:
+    assert estimate((ms(420), ms(480))).judge(sign, ms(limit)).decided is decided
+
+
+def test_equality_is_not_a_matter_of_intervals() -> None:
+    judgement = estimate((ms(420), ms(480)), "fail").judge("==", ms(450))
+    assert (judgement.passed, judgement.decided, judgement.interval) == (True, True, None)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "limit", "decided", "printed"),
+    [
+        ((None, ms(480)), 500, True, "at most 480 ms"),
+        ((None, ms(480)), 400, False, "at most 480 ms"),
+        ((ms(420), None), 400, True, "at least 420 ms"),
+        ((ms(420), None), 5000, False, "at least 420 ms"),
+        ((None, None), 5000, False, "not bounded"),
+        ((ms(900), ms(1100)), 5000, True, "900 ms – 1.1 s"),
+    ],
+)
+def test_an_end_that_is_not_bounded(
+    bounds: Bounds, limit: int, decided: bool, printed: str
+) -> None:
+    judgement = estimate(bounds).judge("<", ms(limit))
+    assert (judgement.decided, judgement.interval) == (decided, printed)
+
+
+def test_too_few_samples_are_an_error_instead_of_a_number() -> None:
+    p99 = Measure(
+        ms(18),
+        kind=Kind.DURATION,
+        metric="p99",
+        step=None,
+        judgements=Judgements(),
+        too_few="p99 needs 100 samples, not 75",
+    )
+    for bare in (float, int):
+        with pytest.raises(ValueError, match="p99: p99 needs 100 samples, not 75"):
+            bare(p99)
+    held = p99.judge("<", ms(20))
+    assert (held.passed, held.decided) == (True, False)
+    assert held.actual == "18 ms, the longest: p99 needs 100 samples, not 75"
+    missed = p99.judge("<", ms(10))
+    assert (missed.passed, missed.missed_by) == (False, "8 ms, 80%")
+    assert str(held).endswith("wanted < 20 ms; not decided by so few samples")

@@ -34,6 +34,8 @@ from pytest_certload.proof.findings import (
 )
 from pytest_certload.report.junit import junit_properties
 from pytest_certload.report.record import (
+    ComparedFigure,
+    ComparisonRecord,
     ErrorRecord,
     GeneratorRecord,
     RunRecord,
@@ -46,7 +48,10 @@ from pytest_certload.report.terminal import (
     failure_text,
     live_line,
 )
-from pytest_certload.stats.summary import LatencySummary, StepSummary
+from pytest_certload.stats.curve import Curve
+from pytest_certload.stats.slowest import SlowRequest
+from pytest_certload.stats.summary import IntervalSummary, LatencySummary, StepSummary
+from pytest_certload.stats.timeline import StepTimeline, Timeline
 
 MS = 1_000_000
 NOTHING = LatencySummary(
@@ -190,6 +195,15 @@ PROOF = ProofRecord(
     ),
     limit="the server: 1.9 of 2 cores",
 )
+STEP_TIMELINE = StepTimeline(
+    name="storm",
+    count=(50, 50),
+    errors=(0, 2),
+    p50=(5 * MS, None),
+    p95=(8 * MS, None),
+    p99=(9 * MS, None),
+    max=(9 * MS, None),
+)
 RECORD = RunRecord(
     nodeid="tests/scale/test_it.py::test_storm",
     scenario="storm",
@@ -222,6 +236,49 @@ RECORD = RunRecord(
         ),
         ThresholdRecord(
             metric="error rate", step="new-nonce", condition="< 1 %", actual="2 %", passed=False
+        ),
+    ),
+    timeline=Timeline(
+        width=1.0,
+        due=(50, 50),
+        started=(50, 50),
+        in_flight=(1, 0),
+        backlog=(0, 0),
+        iterations=STEP_TIMELINE,
+        steps=(replace(STEP_TIMELINE, name="directory"),),
+    ),
+    curves={"response time": Curve(percents=(0.0, 50.0, 100.0), values=(1 * MS, 5 * MS, 9 * MS))},
+    slowest=(
+        SlowRequest(
+            step="directory",
+            iteration=7,
+            due=0.5,
+            response_time=9 * MS,
+            service_time=8 * MS,
+            status=200,
+            outcome="ok",
+        ),
+    ),
+    unsettled_seconds=0.5,
+    comparison=ComparisonRecord(
+        baseline="main",
+        saved_at="2026-01-01T03:04:05+00:00",
+        version="0.1.0",
+        differences=("stack: docker, and embedded then",),
+        figures=(
+            ComparedFigure(
+                metric="response time p95",
+                step=None,
+                kind="duration",
+                before=8.0 * MS,
+                after=9.0 * MS,
+                change=0.125,
+                low=0.05,
+                high=0.2,
+                verdict="higher",
+                limit="p95:10%",
+                passed=False,
+            ),
         ),
     ),
     proof=PROOF,
@@ -268,6 +325,16 @@ steps = st.builds(
     service_time=latencies,
     received_bytes=st.integers(0, 2**62),
     phases=st.dictionaries(st.sampled_from(["first byte", "dns", "connect", "tls"]), latencies),
+    intervals=st.lists(
+        st.builds(
+            IntervalSummary,
+            percent=st.sampled_from([50, 95, 99]),
+            low=st.one_of(st.none(), st.integers(0, 2**62)),
+            high=st.one_of(st.none(), st.integers(0, 2**62)),
+            effective=st.integers(0, 10**9),
+        ),
+        max_size=2,
+    ).map(tuple),
 )
 generators = st.builds(
     replace,
@@ -347,18 +414,23 @@ class TestTheDocument:
                 assert list(SCHEMA["$defs"][words]["properties"]) == [f.name for f in fields(kind)]
 
     def test_a_newer_one_is_refused(self) -> None:
-        with pytest.raises(ReportError, match="schema version 4 cannot be read here"):
-            RunRecord.from_dict({**RECORD.to_dict(), "schema_version": 4})
+        with pytest.raises(ReportError, match="schema version 5 cannot be read here"):
+            RunRecord.from_dict({**RECORD.to_dict(), "schema_version": 5})
 
     def test_an_older_one_is_read_with_what_it_has(self) -> None:
         old = RECORD.to_dict()
-        for name in ("validity", "validity_reasons", "generator", "percentile_error", "proof"):
+        of_schema_4 = ("timeline", "curves", "slowest", "unsettled_seconds", "comparison")
+        of_schema_2 = ("validity", "validity_reasons", "generator", "percentile_error")
+        for name in (*of_schema_2, "proof", *of_schema_4):
             del old[name]
+        for threshold in old["thresholds"]:
+            del threshold["missed_by"], threshold["interval"], threshold["decided"]
         for step in (old["iterations"], *old["steps"]):
-            del step["received_bytes"], step["phases"]
+            del step["received_bytes"], step["phases"], step["intervals"]
         read = RunRecord.from_dict({**old, "schema_version": 1})
-        assert (read.validity, read.generator, read.schema_version) == ("unjudged", None, 3)
+        assert (read.validity, read.generator, read.schema_version) == ("unjudged", None, 4)
         assert read.proof == ProofRecord()
+        assert (read.timeline, read.curves, read.slowest, read.comparison) == (None, {}, (), None)
         assert read.iterations == replace(RECORD.iterations, received_bytes=0, phases={})
         assert read.thresholds == RECORD.thresholds
 
@@ -449,6 +521,7 @@ class TestTheTable:
             "  suspect: the machine's host gave 12% of its CPU time to others",
             "  preflight: 2 checks passed in 210 ms",
             "  reduced, not the full contract: duration 2 s instead of 5m",
+            "  not settled: response times were coming down for 500 ms; warm up for longer",
             "  cpu: server 1.00 of 2 cores; memory 100 MB",
             "  limit: the server: 1.9 of 2 cores",
             "  server: crash recovery",

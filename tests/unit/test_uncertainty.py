@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_certload.stats.percentile import percentile
-from pytest_certload.stats.uncertainty import Interval, interval, smallest_count
+from pytest_certload.stats.uncertainty import Interval, interval, share_interval, smallest_count
 
 times = st.lists(st.integers(0, 10**12), min_size=1, max_size=200).map(
     lambda values: np.array(values, np.int64)
@@ -96,3 +96,19 @@ def test_the_ranks_are_those_of_the_binomial() -> None:
     if found.effective == 1_000:
         assert (found.low, found.high) == (468, 531)
     assert math.isclose(found.confidence, 0.95)
+
+
+def test_a_share_of_none_and_of_all_is_not_certain() -> None:
+    low, high = share_interval(0, 1000)
+    assert low == 0
+    assert high == pytest.approx(0.00383, abs=1e-5)
+    low, high = share_interval(1000, 1000)
+    assert low == pytest.approx(1 - 0.00383, abs=1e-5)
+    assert high == 1
+
+
+@given(st.integers(1, 10**6).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_a_share_lies_in_its_interval(counts: tuple[int, int]) -> None:
+    found, count = counts
+    low, high = share_interval(found, count)
+    assert 0 <= low <= found / count <= high <= 1

@@ -1,0 +1,137 @@
+"""How did a run go, second by second? Counts and percentiles of equal parts of the window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_certload.samples import Outcome, Samples
+
+from .percentile import percentile
+
+__all__ = ["StepTimeline", "Timeline", "timeline_of"]
+
+#: Widths of a part, nanoseconds: the first is taken that makes few enough of them.
+_WIDTHS = tuple(
+    round(seconds * 1e9)
+    for seconds in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600, 1200, 3600)
+)
+_MOST_PARTS = 300
+#: Steps beyond these have no timeline; their figures are all there.
+_MOST_STEPS = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepTimeline:
+    """What became of that which was due in each part of the window, of one step or whole iterations.
+
+    Attributes:
+        name: The step's, or the scenario's for whole iterations.
+        count: How many.
+        errors: How many of them failed.
+        p50, p95, p99, max: Of their response times, nanoseconds; None where there is none. These are
+            the nearest ranks of what there is, however little: to be looked at, not to be judged.
+    """
+
+    name: str
+    count: tuple[int, ...]
+    errors: tuple[int, ...]
+    p50: tuple[int | None, ...]
+    p95: tuple[int | None, ...]
+    p99: tuple[int | None, ...]
+    max: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeline:
+    """The measured window in parts of equal length; the last may be shorter.
+
+    Attributes:
+        width: Length of a part, seconds.
+        due: Iterations that were due in each part.
+        started: Iterations that were started in it, whenever they were due.
+        in_flight: Iterations at work when it ended.
+        backlog: Iterations that were due and waited for a slot when it ended.
+        iterations: Whole iterations, by when they were due.
+        steps: The same of the first dozen steps, by when they began.
+    """
+
+    width: float
+    due: tuple[int, ...]
+    started: tuple[int, ...]
+    in_flight: tuple[int, ...]
+    backlog: tuple[int, ...]
+    iterations: StepTimeline
+    steps: tuple[StepTimeline, ...]
+
+
+def timeline_of(samples: Samples, *, begin: int, end: int) -> Timeline | None:
+    """The timeline of samples that were kept.
+
+    Args:
+        samples: The rows of the measured window.
+        begin, end: When it began and ended, nanoseconds of the engine's clock.
+
+    Returns:
+        None for a window that has no length.
+    """
+    if end <= begin:
+        return None
+    width = next((w for w in _WIDTHS if (end - begin) <= w * _MOST_PARTS), _WIDTHS[-1])
+    parts = min(-(-(end - begin) // width), 10 * _MOST_PARTS)
+    edges = np.minimum(begin + width * np.arange(1, parts + 1), end)
+    whole = samples.iterations
+    started = whole.select(~np.equal(whole.outcome, Outcome.DROPPED))
+    due_by = np.searchsorted(np.sort(whole.due), edges, side="left")
+    dropped_by = np.searchsorted(
+        np.sort(whole.end[np.equal(whole.outcome, Outcome.DROPPED)]), edges, side="left"
+    )
+    started_by = np.searchsorted(np.sort(started.start), edges, side="left")
+    over_by = np.searchsorted(np.sort(started.end), edges, side="left")
+    return Timeline(
+        width=width / 1e9,
+        due=_plain(np.diff(due_by, prepend=0)),
+        started=_plain(np.diff(started_by, prepend=0)),
+        in_flight=_plain(started_by - over_by),
+        backlog=_plain(np.maximum(0, due_by - dropped_by - started_by)),
+        iterations=_step(samples.steps[0], whole, begin=begin, width=width, parts=parts),
+        steps=tuple(
+            _step(name, samples.of_step(name), begin=begin, width=width, parts=parts)
+            for name in samples.steps[1 : _MOST_STEPS + 1]
+        ),
+    )
+
+
+def _step(name: str, rows: Samples, *, begin: int, width: int, parts: int) -> StepTimeline:
+    # A step may begin after the window's end, when its iteration was due in it.
+    part = np.clip((rows.due - begin) // width, 0, parts - 1).astype(np.int16)
+    felt = rows.felt
+    figures: Mapping[float, list[int | None]] = {50: [], 95: [], 99: [], 100: []}
+    for times in _by_part(part[felt], rows.response_time[felt], parts):
+        ordered = np.sort(times)
+        for percent, values in figures.items():
+            values.append(percentile(ordered, percent))
+    return StepTimeline(
+        name=name,
+        count=_plain(np.bincount(part, minlength=parts)),
+        errors=_plain(np.bincount(part[~rows.ok], minlength=parts)),
+        p50=tuple(figures[50]),
+        p95=tuple(figures[95]),
+        p99=tuple(figures[99]),
+        max=tuple(figures[100]),
+    )
+
+
+def _by_part(
+    part: npt.NDArray[np.int16], times: npt.NDArray[np.int64], parts: int
+) -> Iterator[npt.NDArray[np.int64]]:
+    # Sixteen bits are sorted by radix, in linear time.
+    order = np.argsort(part, kind="stable")
+    yield from np.split(times[order], np.searchsorted(part[order], np.arange(1, parts)))
+
+
+def _plain(column: npt.NDArray[np.int64]) -> tuple[int, ...]:
+    return tuple(column.tolist())
