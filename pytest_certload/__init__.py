@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         SeedError,
         StackDied,
         StackError,
+        ThresholdsMissed,
     )
     from .proof.backlog import Backlog, Counted
     from .proof.ledger import Ledger
@@ -78,6 +79,7 @@ _HOMES = {
     "StackError": "errors",
     "Stage": "engine.stages",
     "StepResult": "verdict.result",
+    "ThresholdsMissed": "errors",
     "minutes": "units",
     "ms": "units",
     "seconds": "units",
@@ -120,6 +122,7 @@ __all__ = [
     "StackError",
     "Stage",
     "StepResult",
+    "ThresholdsMissed",
     "minutes",
     "ms",
     "seconds",

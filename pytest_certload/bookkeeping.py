@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
 from pytest_certload.engine.runner import Progress, WorkerReport
+from pytest_certload.errors import ThresholdsMissed
 from pytest_certload.export import write_samples
 from pytest_certload.options import Settings
 from pytest_certload.proof.findings import Proof
@@ -27,8 +28,10 @@ from pytest_certload.report.record import (
 from pytest_certload.report.summary_files import write_summary
 from pytest_certload.stats.summary import summarize_latency
 from pytest_certload.verdict.diagnosis import Validity, generator_lag
-from pytest_certload.verdict.measure import Measure
+from pytest_certload.verdict.held import missed
+from pytest_certload.verdict.measure import Judgement, Measure
 from pytest_certload.verdict.result import CombinedResult, RunResult
+from pytest_certload.verdict.thresholds import Threshold
 
 __all__ = ["Bookkeeper", "Run"]
 
@@ -110,6 +113,7 @@ class Run:
                     missed_by=j.missed_by,
                     interval=j.interval,
                     decided=j.decided,
+                    expression=j.expression,
                 )
                 for j in dict.fromkeys(result.judgements)
             ),
@@ -170,6 +174,8 @@ class Bookkeeper:
         announce: Says a line to whoever watches the session.
         ledgers: Those of each test, by its node id.
         dead_stack: How the session's stack died, and in which test; None: it lives.
+        awaited: The thresholds of each test's marker, by its node id, that no run of it had figures for.
+        met: The thresholds of the options that some run had figures for.
     """
 
     settings: Settings
@@ -178,6 +184,8 @@ class Bookkeeper:
     dead_stack: str | None = None
     runs: list[Run] = field(default_factory=list)
     ledgers: dict[str, list[Ledger]] = field(default_factory=dict)
+    awaited: dict[str, list[Threshold]] = field(default_factory=dict)
+    met: set[Threshold] = field(default_factory=set)
     _names: set[str] = field(default_factory=set)
 
     def unique_name(self, wanted: str) -> str:
@@ -221,6 +229,69 @@ class Bookkeeper:
             ),
         )
 
+    def thresholds_of(
+        self, test: Sequence[Threshold], call: Sequence[Threshold]
+    ) -> list[Threshold]:
+        """Those of a call, of its test's marker, and of the options, each once."""
+        return list(dict.fromkeys([*call, *test, *self.settings.thresholds]))
+
+    def hold(
+        self,
+        nodeid: str,
+        result: RunResult,
+        *,
+        test: Sequence[Threshold],
+        call: Sequence[Threshold],
+        decided: Mapping[Threshold, Judgement],
+    ) -> list[Judgement]:
+        """Put all thresholds on the figures of a run.
+
+        One of the marker or the options that names a step or scenario which this run does not have is
+        left to the other runs of the test, or of the session.
+
+        Args:
+            nodeid: The test's node id.
+            result: The run's figures.
+            test: The thresholds of the test's marker.
+            call: Those of the call.
+            decided: What ended the load already.
+        """
+        judgements: list[Judgement] = []
+        for threshold in self.thresholds_of(test, call):
+            if threshold in decided:
+                result.judgements.append(decided[threshold])
+                judgements.append(decided[threshold])
+            elif threshold in call or result.bearers(threshold):
+                judgements += result.judge([threshold])
+            else:
+                continue
+            self.met.add(threshold)
+            if threshold in self.awaited.get(nodeid, ()):
+                self.awaited[nodeid].remove(threshold)
+        return judgements
+
+    def close_thresholds(self, nodeid: str) -> None:
+        """Let the thresholds of a test's marker fail that no run of it had figures for."""
+        results = [run.result for run in self.of_test(nodeid) if run.result is not None]
+        if results:
+            results[-1].judge(self.awaited.pop(nodeid, ()))
+
+    def missed(self, nodeid: str, *, also: str = "") -> ThresholdsMissed | None:
+        """The failure that lists every threshold of a test that does not hold; None when all do.
+
+        Args:
+            nodeid: The test's node id.
+            also: What else is wrong.
+        """
+        held = {
+            run.name: [j for j in run.result.judgements if j.expression is not None]
+            for run in self.of_test(nodeid)
+            if run.result is not None
+        }
+        if all(judgement.passed for judgements in held.values() for judgement in judgements):
+            return None
+        return missed(held, after=also)
+
     def unproven(self, nodeid: str, *, had_load: bool) -> str | None:
         """Why a test that raised nothing is not a pass after all; None when it is one."""
         runs = self.of_test(nodeid)
@@ -231,7 +302,8 @@ class Bookkeeper:
             )
         results = [run.result for run in runs if run.result is not None]
         for judgement in (judgement for result in results for judgement in result.judgements):
-            if not judgement.passed:
+            # Thresholds that were written as text fail the test by themselves.
+            if not judgement.passed and judgement.expression is None:
                 return (
                     f"{judgement}, and the test went on: is an `assert` missing? Compare "
                     "float(…) with what is no condition"

@@ -21,6 +21,7 @@ __all__ = [
     "StackDied",
     "StackError",
     "StatementError",
+    "ThresholdsMissed",
 ]
 
 
@@ -78,6 +79,10 @@ class StackDied(ScaleFailure):
 
 class IntegrityFailed(ScaleFailure):
     """The answers were right and the data is not: acknowledged work is not in the database."""
+
+
+class ThresholdsMissed(ScaleFailure):
+    """Thresholds that were written as text did not hold; the message lists every one."""
 
 
 class ScenarioError(ScaleFailure):

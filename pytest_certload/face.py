@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_certload import gate
-from pytest_certload.errors import CertloadError, ReportError, ScaleFailure
+from pytest_certload.errors import CertloadError, ReportError, ScaleFailure, ThresholdsMissed
 from pytest_certload.options import Settings
 
 if TYPE_CHECKING:
@@ -248,10 +248,18 @@ class Face:
     # When a test is over.
 
     def require_proof(self, item: pytest.Item) -> None:
-        """Fail a load test that raised nothing and proves nothing all the same."""
+        """Fail a load test that raised nothing, and misses thresholds or proves nothing all the same.
+
+        Raises:
+            ThresholdsMissed: Thresholds that were written as text do not hold.
+        """
         if not gate.uses_load(item) or self._bookkeeper is None:
             return
+        self._bookkeeper.close_thresholds(item.nodeid)
         reason = self._bookkeeper.unproven(item.nodeid, had_load=True)
+        missed = self._bookkeeper.missed(item.nodeid, also=reason or "")
+        if missed is not None:
+            raise missed
         if reason:
             pytest.fail(reason, pytrace=False)
 
@@ -300,6 +308,9 @@ class Face:
             return
         from pytest_certload.report.terminal import failure_text
 
+        missed = self._bookkeeper.missed(item.nodeid)
+        if missed is not None and not isinstance(error.value, ThresholdsMissed):
+            add_section(report, "certload thresholds", str(missed))
         for run in self._bookkeeper.of_test(item.nodeid):
             if run.result is not None:
                 text = failure_text(run.record(), files=_relative(run.files))
@@ -340,6 +351,11 @@ class Face:
         if not runs:
             return []
         lines = closing_table([run.record() for run in runs], width=width, unicode=unicode)
+        lines += [
+            f"threshold {threshold.text!r} was about no load of this session: none had such a step or scenario"
+            for threshold in self.settings.thresholds
+            if threshold not in self._bookkeeper.met
+        ]
         folders = sorted({str(path.parent) for run in runs for path in _relative(run.files)})
         return [*lines, f"summaries in {', '.join(folders)}"] if folders else lines
 

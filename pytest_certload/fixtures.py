@@ -67,6 +67,7 @@ def load(request: pytest.FixtureRequest) -> Load:
         revive=None if stack is None else stack.revive,
         database=database,
         witnesses=witnesses,
+        thresholds=mark.thresholds,
     )
 
 

@@ -7,12 +7,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from _pytest.mark.structures import Mark
+
+    from pytest_certload.verdict.thresholds import Threshold
 
 __all__ = [
     "MARKER_HELP",
@@ -27,9 +29,10 @@ __all__ = [
 ]
 
 MARKER_HELP = (
-    "scale(base_url=None, name=None, state='seeded'): a load test; runs only when -m selects it "
-    "(pytest -m scale). base_url: the server, for tests that need no stack; name: the scenario's name "
-    "in reports; state: 'keep' starts from what the tests before left in the stack's database."
+    "scale(base_url=None, name=None, state='seeded', thresholds=()): a load test; runs only when -m "
+    "selects it (pytest -m scale). base_url: the server, for tests that need no stack; name: the scenario's name "
+    "in reports; state: 'keep' starts from what the tests before left in the stack's database; "
+    "thresholds: conditions on its loads as text, such as ['p(95)<500', 'rate<0.001']."
 )
 
 
@@ -44,6 +47,7 @@ class ScaleMark:
     base_url: str | None = None
     name: str | None = None
     state: str = STATES[0]
+    thresholds: tuple[Threshold, ...] = ()
 
 
 def is_scale(item: pytest.Item) -> bool:
@@ -66,14 +70,27 @@ def read_mark(item: pytest.Item) -> ScaleMark:
     """The marker's keywords, the closest marker first.
 
     Raises:
-        pytest.UsageError: A keyword that the marker does not have, or a positional argument.
+        pytest.UsageError: A keyword that the marker does not have, a positional argument, or thresholds
+            that cannot be read.
     """
-    values: dict[str, str] = {}
+    values: dict[str, Any] = {}
     for mark in item.iter_markers("scale"):
         _check(item, mark)
         for key, value in mark.kwargs.items():
             values.setdefault(key, value)
+    if "thresholds" in values:
+        values["thresholds"] = _thresholds(item, values["thresholds"])
     return ScaleMark(**values)
+
+
+def _thresholds(item: pytest.Item, value: object) -> tuple[Threshold, ...]:
+    from pytest_certload.errors import ConfigurationError
+    from pytest_certload.verdict.thresholds import parse_thresholds
+
+    try:
+        return parse_thresholds(value, name=f"{item.nodeid}: scale(thresholds=…)")
+    except ConfigurationError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def _check(item: pytest.Item, mark: Mark) -> None:
@@ -90,7 +107,7 @@ def _check(item: pytest.Item, mark: Mark) -> None:
             f"not {mark.args[0]!r}"
         )
     for key, value in mark.kwargs.items():
-        if not isinstance(value, str):
+        if key != "thresholds" and not isinstance(value, str):
             raise pytest.UsageError(f"{item.nodeid}: scale({key}={value!r}): {key} must be text")
     state = mark.kwargs.get("state", STATES[0])
     if state not in STATES:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pytest
 
     from pytest_certload.stack import StackRequest
+    from pytest_certload.verdict.thresholds import Threshold
 
 __all__ = ["OPTIONS", "Option", "Settings", "add_options", "read_settings"]
 
@@ -33,7 +34,11 @@ PREFLIGHTS = ("on", "off")
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """One row: ``--certload-NAME``, ini ``certload_NAME``, environment ``CERTLOAD_NAME``."""
+    """One row: ``--certload-NAME``, ini ``certload_NAME``, environment ``CERTLOAD_NAME``.
+
+    ``setting`` stands for the name in all but the command line, where there are several in one place.
+    ``spaced``: values may have spaces in them, so in the environment they stand one a line.
+    """
 
     name: str
     help: str
@@ -43,6 +48,8 @@ class Option:
     several: bool = False
     flag: bool = False
     secret: bool = False
+    setting: str | None = None
+    spaced: bool = False
 
     @property
     def long(self) -> str:
@@ -62,7 +69,7 @@ class Option:
     @property
     def field(self) -> str:
         """The attribute of ``Settings``."""
-        return self.name.replace("-", "_")
+        return (self.setting or self.name).replace("-", "_")
 
 
 def _text(value: str, base: Path) -> str:
@@ -123,6 +130,12 @@ def _undecided(value: str, base: Path) -> str:
             f"{', '.join(UNDECIDED)}"
         )
     return value
+
+
+def _threshold(value: str, base: Path) -> Threshold:
+    from pytest_certload.verdict.thresholds import parse_threshold
+
+    return parse_threshold(value)
 
 
 def _need(package: str, *, extra: str, wanted: str) -> None:
@@ -221,6 +234,9 @@ OPTIONS: tuple[Option, ...] = (
     Option(name="undecided", metavar="WHAT", parse=_undecided, default="warn",
            help="a condition that the samples are too few to decide: warn (the estimate decides), "
                 "fail or pass (default: warn)"),
+    Option(name="threshold", setting="thresholds", metavar="EXPR", parse=_threshold, several=True,
+           spaced=True,
+           help="a condition on every load, such as 'http_req_duration: p(95)<500'"),
     Option(name="seed", metavar="DIR", parse=_path,
            help="folder of SQL files, applied in lexical order (default: the product's own seed)"),
     Option(name="base-url", metavar="URL", parse=_url,
@@ -267,6 +283,7 @@ class Settings:
     evidence: bool
     effects_limit: Duration
     undecided: str
+    thresholds: tuple[Threshold, ...]
     seed: Path | None
     base_url: str | None
     dsn: str | None = field(repr=False)
@@ -368,7 +385,13 @@ def _lookup(
         return (given if isinstance(given, list) else [given]), option.long, base
     if environ.get(option.variable, "") != "":
         text = environ[option.variable]
-        texts = text.split() if option.several else [text]
+        texts = [text]
+        if option.several:
+            texts = (
+                [line for line in text.splitlines() if line.strip()]
+                if option.spaced
+                else text.split()
+            )
         return texts, f"{option.variable} (environment)", config.invocation_params.dir
     ini = config.getini(option.key)
     base = config.inipath.parent if config.inipath else config.rootpath
@@ -380,4 +403,4 @@ def _lookup(
 
 
 def _without_prefix(message: str) -> str:
-    return re.sub(r"^(duration|rate): ", "", message)
+    return re.sub(r"^(duration|rate|threshold): ", "", message)

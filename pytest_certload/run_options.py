@@ -10,6 +10,7 @@ from pytest_certload.clients import TRANSPORTS
 from pytest_certload.errors import ConfigurationError
 from pytest_certload.proof.preflight import Check, check_of
 from pytest_certload.units import Duration, parse_duration
+from pytest_certload.verdict.thresholds import Threshold, parse_thresholds
 
 __all__ = ["CONNECTIONS", "CheckedOptions", "RunOptions"]
 
@@ -34,6 +35,8 @@ class RunOptions(TypedDict, total=False):
             true. For iterations that speak by a client of their own it is to be false.
         preflight: Checks that must hold before any load is made, ``async def check(preflight)``
             each: it returns what it found, in a line, and raises what is wrong; default none.
+        thresholds: Conditions on the figures as text, beside those of the marker and the options, such as
+            ``["p(95)<500", "rate<0.001"]`` or k6's ``{"http_req_duration": ["p(95)<500"]}``; default none.
     """
 
     base_url: str | None
@@ -46,6 +49,7 @@ class RunOptions(TypedDict, total=False):
     allow_dropped: float
     must_be_answered: bool
     preflight: Sequence[Check]
+    thresholds: object
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +70,7 @@ class CheckedOptions:
     allow_dropped: float = 0
     must_be_answered: bool = True
     preflight: Sequence[Check] = ()
+    thresholds: object = ()
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -86,6 +91,7 @@ class CheckedOptions:
             )
         for check in self.preflight:
             check_of(check)
+        parse_thresholds(self.thresholds)
 
     @property
     def request_timeout(self) -> Duration:
@@ -96,3 +102,8 @@ class CheckedOptions:
     def grace_period(self) -> Duration:
         """How long iterations may go on after the window."""
         return parse_duration(self.grace, name="grace")
+
+    @property
+    def held(self) -> tuple[Threshold, ...]:
+        """The thresholds."""
+        return parse_thresholds(self.thresholds)

@@ -18,6 +18,7 @@ from pytest_certload.bookkeeping import Bookkeeper, Run
 from pytest_certload.clients import open_client
 from pytest_certload.clients.http import classify
 from pytest_certload.database import SessionDatabase
+from pytest_certload.early_end import EarlyEnd
 from pytest_certload.engine.arrivals import WhenFull
 from pytest_certload.engine.clock import SystemClock
 from pytest_certload.engine.collector import QuietCollector
@@ -48,8 +49,10 @@ from pytest_certload.stack.hosts import check_base_url, check_host
 from pytest_certload.stats.live import LiveWindow
 from pytest_certload.units import Duration, Rate, parse_duration, parse_rate
 from pytest_certload.verdict.diagnosis import diagnose
+from pytest_certload.verdict.held import missed
 from pytest_certload.verdict.policy import Policy
 from pytest_certload.verdict.result import CombinedResult, RunResult
+from pytest_certload.verdict.thresholds import Threshold
 
 __all__ = ["Load"]
 
@@ -77,7 +80,10 @@ class Load:
         witnesses: Callable[[], Sequence[Witness]] = tuple,
         processes: Callable[[], ProcessWitness] = ProcessWitness,
         revive: Callable[[], None] | None = None,
+        thresholds: Sequence[Threshold] = (),
     ) -> None:
+        self._thresholds = thresholds
+        bookkeeper.awaited[nodeid] = list(thresholds)
         self._bookkeeper = bookkeeper
         self._nodeid = nodeid
         self._name = name
@@ -257,6 +263,8 @@ class Load:
             InvalidRun: Not all of the load could be offered, or the generator was the limit.
             ScenarioError: The scenario's own code raised.
             StackDied: The server or Postgres ended during the load, which ends with it.
+            ThresholdsMissed: A threshold with ``abort_on_fail`` did not hold, and the load was ended early.
+                Others that do not hold are raised when the test is over.
             ReportError: The summary cannot be written.
         """
         __tracebackhide__ = True
@@ -314,11 +322,22 @@ class Load:
             witnesses, self._watching = [*usual, *self._watching], []
             processes = self._processes() if on_stack else ProcessWitness()
             engines = [engine for _, engine in runs]
+            early_end = EarlyEnd(
+                [
+                    threshold
+                    for threshold in self._bookkeeper.thresholds_of(self._thresholds, checked.held)
+                    if threshold.abort_on_fail
+                ],
+                {run.name: engine for run, engine in runs},
+                name=self._name,
+                policy=self._policy,
+                keep_samples=keep_samples,
+            )
             try:
                 async with looking_on(witnesses, proof):
                     # The innermost: its begin and end are the load's.
                     async with looking_on([processes], proof):
-                        generator, before = await _watched(engines, clock, processes)
+                        generator, before = await _watched(engines, clock, processes, early_end)
                     if processes.deaths:
                         await self._aftermath.revive(processes.deaths)
             except asyncio.CancelledError:
@@ -351,7 +370,7 @@ class Load:
         if processes.deaths:
             after = sum(engine.succeeded for engine in engines) - before
             await self._mourn(judged, processes.deaths, result, before=before, after=after)
-        self._judge(judged, checked.allow_dropped)
+        self._judge(judged, checked, early_end)
         return result
 
     async def _mourn(
@@ -463,15 +482,35 @@ class Load:
         unique = self._bookkeeper.unique_name(scenario.name)
         return replace(scenario, name=unique, executor=executor), notes
 
-    def _judge(self, runs: Sequence[Run], allow_dropped: float) -> None:
-        """Write what the runs came to, and refuse one that proves nothing, whatever the test asserts."""
+    def _judge(self, runs: Sequence[Run], options: CheckedOptions, early_end: EarlyEnd) -> None:
+        """Write what the runs came to, and refuse one that proves nothing, whatever the test asserts.
+
+        Raises:
+            ThresholdsMissed: The load was ended early.
+        """
         __tracebackhide__ = True
+        result = runs[0].result
+        assert result is not None
+        judgements = self._bookkeeper.hold(
+            self._nodeid,
+            result,
+            test=self._thresholds,
+            call=options.held,
+            decided=early_end.breaches,
+        )
+        ended = f"ended early after {early_end.after}" if early_end.breaches else None
         for run in runs:
             assert run.result is not None
-            run.validity = diagnose(run.result.report, allow_dropped=allow_dropped)
+            if ended:
+                # Whether all of it would have been offered nobody knows.
+                run.reduced = (*run.reduced, ended)
+            else:
+                run.validity = diagnose(run.result.report, allow_dropped=options.allow_dropped)
             self._bookkeeper.save(run)
         for run in runs:
             _judge_run(run)
+        if ended:
+            raise missed({runs[0].name: judgements}, before=f"{ended}: ")
 
     def _where(self, base_url: str | None) -> Endpoint:
         settings = self._bookkeeper.settings
@@ -572,7 +611,10 @@ def _shower(
 
 
 async def _watched(
-    engines: Sequence[ScenarioRun], clock: SystemClock, processes: ProcessWitness
+    engines: Sequence[ScenarioRun],
+    clock: SystemClock,
+    processes: ProcessWitness,
+    early_end: EarlyEnd,
 ) -> tuple[SelfReport, int]:
     """Run scenarios with a collector that keeps quiet and a watchdog beside them.
 
@@ -593,11 +635,13 @@ async def _watched(
     with QuietCollector() as collector:
         watchdog = Watchdog(clock, collector)
         watchdog.start()
+        early_end.start()
         try:
             await execute_together(engines)
         finally:
             own = watchdog.stop()
             doom.cancel()
+            await early_end.stop()
     return own, succeeded[0] if succeeded else sum(engine.succeeded for engine in engines)
 
 
@@ -610,7 +654,6 @@ def _judge_run(run: Run) -> None:
     """
     __tracebackhide__ = True
     assert run.result is not None
-    assert run.validity is not None
     report = run.result.report
     raised = [e for e in report.errors if e.outcome is Outcome.EXCEPTION]
     if raised:
@@ -621,5 +664,5 @@ def _judge_run(run: Run) -> None:
             f"the scenario's own code raised {total:,} times{ended}; first: {raised[0].message}\n"
             f"{first}"
         )
-    if run.validity.state == "invalid":
+    if run.validity is not None and run.validity.state == "invalid":
         raise InvalidRun("; ".join(run.validity.reasons))

@@ -6,6 +6,7 @@ PYTEST_DONT_REWRITE: this is the hot path.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass
 from struct import Struct
 
@@ -160,9 +161,18 @@ class Recorder:
 
     def samples(self) -> Samples:
         """The rows so far, as frozen columns."""
+        return self.snapshot()()[0]
+
+    def snapshot(self) -> Callable[[], tuple[Samples, Connections]]:
+        """The rows and connections of now; to copy them into columns may be left to another thread."""
         chunks = [*self._full, self._chunk[: self._offset]]
-        rows = [np.frombuffer(chunk, ROW) for chunk in chunks]
-        return Samples.from_rows(rows, steps=self._names)
+        names, table = self._names, self._table()
+
+        def columns() -> tuple[Samples, Connections]:
+            rows = [np.frombuffer(chunk, ROW) for chunk in chunks]
+            return Samples.from_rows(rows, steps=names), Connections.from_table(table)
+
+        return columns
 
     @property
     def _names(self) -> tuple[str, ...]:
@@ -197,6 +207,12 @@ class FoldingRecorder(Recorder):
         rows = np.frombuffer(self._chunk, ROW, count=size // _ROW_SIZE)
         connections, self._connections = self._table(), array("q")
         self.fold.add(rows, connections, steps=self._names)
+
+    def so_far(self) -> RunFigures:
+        """The figures of the iterations that are over; further rows go into the same ones."""
+        self._fold_rows(self._offset)
+        self._offset = 0
+        return self.fold.so_far()
 
     def figures(self) -> RunFigures:
         """The figures of all rows, once the run is over."""

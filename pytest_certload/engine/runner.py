@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from pytest_certload.errors import ConfigurationError, ScenarioError
@@ -311,19 +312,49 @@ class ScenarioRun:
         cut_short = self._interrupted or self._enough.is_set() or self.scenario.executor.ends_early
         return min(planned, self._ended) if cut_short else planned
 
+    @property
+    def measured_from(self) -> int:
+        """When the measured window begins, nanoseconds of the clock."""
+        return self._window()[0]
+
     def report(self) -> WorkerReport:
         """What the run saw, complete or cut short."""
-        executor = self.scenario.executor
-        measure_from, planned_end = self._window()
-        measure_to = self._measured_until()
-        kept = None
+        measure_to, errors = self._measured_until(), self._recorder.errors.entries()
         if isinstance(self._recorder, FoldingRecorder):
-            figures = self._recorder.figures()
-        else:
-            samples = self._recorder.samples().window(measure_from, planned_end)
-            connections = _of_rows(self._recorder.connections(), samples.iterations)
-            figures = figures_of(samples, connections, window_end=measure_to)
-            kept = samples, connections
+            return self._report(self._recorder.figures(), None, measure_to, errors)
+        return self._report_of_rows(self._recorder.snapshot(), measure_to, errors)
+
+    def so_far(self) -> Callable[[], WorkerReport]:
+        """What has been seen up to now of the iterations that are over, without the kinds of error.
+
+        Kept samples may be made into the report by another thread. Sketches may not: they go on being
+        filled.
+        """
+        measure_to = min(self._window()[1], self.clock.now())
+        if isinstance(self._recorder, FoldingRecorder):
+            return partial(self._report, self._recorder.so_far(), None, measure_to, ())
+        return partial(self._report_of_rows, self._recorder.snapshot(), measure_to, ())
+
+    def _report_of_rows(
+        self,
+        rows: Callable[[], tuple[Samples, Connections]],
+        measure_to: int,
+        errors: tuple[ErrorEntry, ...],
+    ) -> WorkerReport:
+        samples, connections = rows()
+        samples = samples.window(*self._window())
+        connections = _of_rows(connections, samples.iterations)
+        figures = figures_of(samples, connections, window_end=measure_to)
+        return self._report(figures, (samples, connections), measure_to, errors)
+
+    def _report(
+        self,
+        figures: RunFigures,
+        kept: tuple[Samples, Connections] | None,
+        measure_to: int,
+        errors: tuple[ErrorEntry, ...],
+    ) -> WorkerReport:
+        executor, measure_from = self.scenario.executor, self.measured_from
         counts = figures.iterations.counts
         dropped = counts.of_outcome(Outcome.DROPPED)
         unfinished = counts.of_outcome(Outcome.UNFINISHED)
@@ -344,7 +375,7 @@ class ScenarioRun:
             unfinished=unfinished,
             backlog_peak=load.backlog_peak if load is not None else 0,
             in_flight_peak=load.in_flight_peak if load is not None else 0,
-            errors=self._recorder.errors.entries(),
+            errors=errors,
             interrupted=self._interrupted,
             broken=self._broken,
             scheduled=executor.scheduled,

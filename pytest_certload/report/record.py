@@ -45,6 +45,8 @@ class ThresholdRecord:
         missed_by: By how much it was missed, in words; None when it was not.
         interval: Where the true figure lies, 95 % sure, in words; None when that is not known.
         decided: Whether the samples are enough to tell.
+        expression: As it was written, for one that was written as text, such as
+            ``http_req_duration: p(95)<500``; None: a comparison in Python.
     """
 
     metric: str
@@ -55,6 +57,7 @@ class ThresholdRecord:
     missed_by: str | None = None
     interval: str | None = None
     decided: bool = True
+    expression: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,8 +148,8 @@ class RunRecord:
         executor: Its kind, such as ``constant_arrival_rate``; ``combined``: several together.
         parameters: The executor's, as they were run: durations in seconds, rates per second.
         state: ``running``, ``passed``, ``failed`` or ``interrupted`` (then figures are partial).
-        reduced: What the options changed, such as ``duration 20s instead of 5m``; not empty means
-            that the run is not the full contract.
+        reduced: What the options changed, such as ``duration 20s instead of 5m``, or that the load ended
+            early; not empty means that the run is not the full contract.
         started_at: Begin of the measured window, ISO 8601 in UTC.
         duration_seconds: Length of the measured window.
         drain_seconds: From its end until the last iteration was over.

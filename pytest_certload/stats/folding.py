@@ -130,6 +130,15 @@ class Fold:
         counts = Counts.of(rows, window_end=self.window_end)
         accumulator.add(counts, times_of(rows) | times_of_connections(made) | more)
 
+    def so_far(self) -> RunFigures:
+        """The figures of the iterations that are over; what is folded in later goes into them, too."""
+        return RunFigures(
+            name=self._name,
+            iterations=self._iterations.figures(),
+            steps={name: step.figures() for name, step in self._steps.items()},
+            failures=self._failures,
+        )
+
     def figures(self, *, steps: Sequence[str]) -> RunFigures:
         """The figures of all that was folded in; the run is over, and every iteration's row came.
 

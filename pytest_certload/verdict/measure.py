@@ -49,6 +49,8 @@ class Judgement:
         interval: Where the true figure lies, 95 % sure, in words; None when that is not known.
         decided: Whether that lies on one side of the limit as a whole; True of figures that are counted
             and not estimated.
+        expression: As it was written, for a threshold that was written as text; None: a comparison in
+            Python.
     """
 
     metric: str
@@ -59,6 +61,7 @@ class Judgement:
     missed_by: str | None = None
     interval: str | None = None
     decided: bool = True
+    expression: str | None = None
 
     def __str__(self) -> str:
         where = f" of step {self.step}" if self.step else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from pytest_certload.errors import ConfigurationError, IntegrityFailed
 from pytest_certload.proof.effects import prove
 from pytest_certload.proof.findings import EffectsFinding, Proof
 from pytest_certload.proof.ledger import Ledger
-from pytest_certload.samples import Samples
+from pytest_certload.samples import Outcome, Samples
 from pytest_certload.stats.curve import Curve, curve_of
 from pytest_certload.stats.distribution import Distribution
 from pytest_certload.stats.slowest import SlowRequest, slowest_of
@@ -25,8 +25,10 @@ from pytest_certload.stats.uncertainty import share_interval, smallest_count
 from pytest_certload.units import Duration, parse_duration
 
 from .effects import Verdict, judge_rows, judge_sightings
+from .held import judge, judge_absent, missed
 from .measure import Bounds, Judgement, Judgements, Kind, Measure
 from .policy import Policy
+from .thresholds import Threshold, parse_thresholds
 
 if TYPE_CHECKING:
     from pytest_certload.database import SessionDatabase
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["CombinedResult", "Latency", "RunResult", "StepResult"]
 
 
-#: A condition on one of these holds errors down.
+#: An upper bound on one of these holds errors down, and a lower bound on the success rate.
 _ERROR_METRICS = frozenset({"errors", "error rate"})
 
 
@@ -98,6 +100,11 @@ class Latency:
         return self.p(99)
 
     @property
+    def min(self) -> Measure:
+        """The shortest."""
+        return self._measure(self._times.min, "min")
+
+    @property
     def max(self) -> Measure:
         """The longest."""
         return self._measure(self._times.max, "max")
@@ -143,7 +150,6 @@ class StepResult:
 
     Attributes:
         name: The step's name.
-        summary: All figures as plain data.
     """
 
     def __init__(self, report: WorkerReport, *, step: str | None, judgements: Judgements) -> None:
@@ -151,9 +157,8 @@ class StepResult:
         self._step = step
         figures = report.figures.iterations if step is None else report.figures.step(step)
         self.name = report.figures.name if step is None else step
-        self.summary: StepSummary = summarize(
-            figures, name=self.name, window_seconds=report.duration.total_seconds
-        )
+        self._figures = figures
+        self._window_seconds = report.duration.total_seconds
 
         def latency(kind: str) -> Latency:
             return Latency(figures.times[kind], name=kind, step=step, judgements=judgements)
@@ -164,6 +169,11 @@ class StepResult:
         self.dns = latency("dns")
         self.connect = latency("connect")
         self.tls = latency("tls")
+
+    @cached_property
+    def summary(self) -> StepSummary:
+        """All figures as plain data."""
+        return summarize(self._figures, name=self.name, window_seconds=self._window_seconds)
 
     def _measure(self, value: float | None, kind: Kind, metric: str) -> Measure:
         return Measure(
@@ -196,6 +206,11 @@ class StepResult:
         return self.response_time.p99
 
     @property
+    def min(self) -> Measure:
+        """The shortest response time."""
+        return self.response_time.min
+
+    @property
     def max(self) -> Measure:
         """The longest response time."""
         return self.response_time.max
@@ -208,31 +223,48 @@ class StepResult:
     @property
     def count(self) -> Measure:
         """How many there were, errors included."""
-        return self._measure(self.summary.count, Kind.COUNT, "count")
+        return self._measure(self._figures.counts.count, Kind.COUNT, "count")
+
+    @property
+    def finished(self) -> Measure:
+        """How many were started and over in time, successes and errors."""
+        counts = self._figures.counts
+        never_over = (Outcome.DROPPED, Outcome.UNFINISHED)
+        finished = counts.count - sum(counts.of_outcome(outcome) for outcome in never_over)
+        return self._measure(finished, Kind.COUNT, "finished")
 
     @property
     def ok(self) -> Measure:
         """How many succeeded."""
-        return self._measure(self.summary.ok, Kind.COUNT, "ok")
+        return self._measure(self._ok, Kind.COUNT, "ok")
+
+    @property
+    def _ok(self) -> int:
+        return self._figures.counts.of_outcome(Outcome.OK)
 
     @property
     def errors(self) -> Measure:
         """How many did not succeed, for whatever reason."""
-        return self._measure(self.summary.errors, Kind.COUNT, "errors")
+        return self._measure(self._figures.counts.count - self._ok, Kind.COUNT, "errors")
 
     @property
     def error_rate(self) -> Measure:
         """Share that did not succeed, 0 to 1; no samples when nothing was due."""
-        return self._share(self.summary.errors, "error rate")
+        return self._share(self._figures.counts.count - self._ok, "error rate")
+
+    @property
+    def success_rate(self) -> Measure:
+        """Share that succeeded, 0 to 1; no samples when nothing was due."""
+        return self._share(self._ok, "success rate")
 
     @property
     def server_error_rate(self) -> Measure:
         """Share answered with a status from 500 to 599, 0 to 1."""
-        server = sum(n for status, n in self.summary.statuses.items() if 500 <= status <= 599)
+        server = sum(n for status, n in self.statuses.items() if 500 <= status <= 599)
         return self._share(server, "server error rate")
 
     def _share(self, found: int, metric: str) -> Measure:
-        count = self.summary.count
+        count = self._figures.counts.count
         return Measure(
             found / count if count else None,
             kind=Kind.SHARE,
@@ -245,12 +277,13 @@ class StepResult:
     @property
     def rate(self) -> Measure:
         """How many were over before the measured window ended, per second."""
-        return self._measure(self.summary.rate, Kind.RATE, "rate")
+        over, window = self._figures.counts.over, self._window_seconds
+        return self._measure(over / window if window else 0.0, Kind.RATE, "rate")
 
     @property
     def statuses(self) -> Mapping[int, int]:
         """How often each HTTP status came; 0 stands for no answer."""
-        return self.summary.statuses
+        return self._figures.counts.statuses
 
     def __repr__(self) -> str:
         return f"<{self.name}: {self.count} ({self.errors} errors), {self.response_time!r}>"
@@ -359,6 +392,11 @@ class RunResult(StepResult):
         return self._measure(self.report.dropped, Kind.COUNT, "dropped")
 
     @property
+    def dropped_rate(self) -> Measure:
+        """Iterations due and never started, per second of the measured window."""
+        return self._per_second(self.report.dropped, "dropped rate")
+
+    @property
     def offered_rate(self) -> Measure:
         """Iterations due per second of the measured window."""
         return self._per_second(self.report.offered, "offered rate")
@@ -392,8 +430,54 @@ class RunResult(StepResult):
         return {
             judgement.step
             for judgement in self.judgements
-            if judgement.metric in _ERROR_METRICS and judgement.condition.startswith(("<", "=="))
+            if (judgement.metric in _ERROR_METRICS and judgement.condition.startswith(("<", "==")))
+            or (judgement.metric == "success rate" and judgement.condition.startswith((">", "==")))
         }
+
+    def hold(self, *thresholds: object) -> None:
+        """Hold thresholds that are written as text: all of them, and then fail if any does not hold.
+
+        Args:
+            *thresholds: ``"p(95)<500"``, a list, or k6's ``{"http_req_duration": ["p(95)<500"]}``.
+
+        Raises:
+            ThresholdsMissed: Some do not hold; the message lists them all.
+            ConfigurationError: One that cannot be read.
+        """
+        __tracebackhide__ = True
+        held = parse_thresholds(thresholds, name="hold")
+        for threshold in held:
+            if threshold.abort_on_fail:
+                raise ConfigurationError(
+                    f"hold: {threshold.text!r}: the load is over, so abort_on_fail cannot end it; put it "
+                    "on the scale marker, or into thresholds=… of the load"
+                )
+        judgements = self.judge(held)
+        if not all(judgement.passed for judgement in judgements):
+            raise missed({self.name: judgements})
+
+    def judge(self, thresholds: Sequence[Threshold]) -> list[Judgement]:
+        """Put thresholds on the figures and keep what comes of it; what is not here holds none."""
+        judgements = []
+        for threshold in thresholds:
+            bearers = self.bearers(threshold)
+            for bearer in bearers:
+                judgement = judge(bearer, threshold)
+                bearer._judgements.append(judgement)
+                judgements.append(judgement)
+            if not bearers:
+                judgement = judge_absent(self, threshold)
+                self.judgements.append(judgement)
+                judgements.append(judgement)
+        return judgements
+
+    def bearers(self, threshold: Threshold) -> Sequence[StepResult]:
+        """Whose figures a threshold is about; none: it names a step or a scenario that is not here."""
+        if threshold.scenario is not None and not threshold.names(self.name):
+            return ()
+        if threshold.step is None:
+            return (self,)
+        return (self.steps[threshold.step],) if threshold.step in self.steps else ()
 
     def integrity(self, what: str, *, actual: object, expected: object) -> None:
         """Hold that the data is right afterwards; the report shows it with a tick or a cross.
@@ -583,6 +667,14 @@ class CombinedResult(RunResult):
         if name not in self.scenarios:
             raise KeyError(f"{name!r} is none of the scenarios {', '.join(self.scenarios)}")
         return self.scenarios[name]
+
+    def bearers(self, threshold: Threshold) -> Sequence[StepResult]:
+        """See ``RunResult.bearers``: a step is every scenario's that has one of that name."""
+        if threshold.scenario is None and (threshold.step is None or threshold.step in self.steps):
+            return super().bearers(threshold)
+        return [
+            bearer for result in self.scenarios.values() for bearer in result.bearers(threshold)
+        ]
 
 
 def _plain(value: object) -> str:
