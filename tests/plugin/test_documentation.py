@@ -44,6 +44,16 @@ def test_the_check_before_a_load_runs(pytester: pytest.Pytester, target: Target)
     assert target.seen == ["/status/503", "/stock", *["/basket"] * 25]
 
 
+def test_the_thresholds_are_held(pytester: pytest.Pytester, target: Target) -> None:
+    source = example(ROOT / "docs" / "writing-load-tests.md", "thresholds")
+    source = source.replace("http://127.0.0.1:9090", target.base_url)
+    pytester.makepyfile(test_shop=source)
+    result = pytester.runpytest("-m", "scale", "--certload-duration=0.5s")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["threshold missed: finished = 25, wanted > 100 *"])
+    assert sorted(target.seen) == sorted(["/basket", "/pay"] * 25)
+
+
 def test_the_readme_and_the_guide_show_the_same_example() -> None:
     assert example(ROOT / "README.md", "shop") == example(
         ROOT / "docs" / "writing-load-tests.md", "shop"
