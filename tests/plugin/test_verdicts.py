@@ -142,7 +142,11 @@ def test_the_whole_table_is_in_the_failure_without_verbosity(
         scale_test(target, GET.format(path="/status/503"), "assert result.error_rate < 0.001"),
     )
     result.stdout.fnmatch_lines(
-        ["*error rate = 100 % (83.9 – 100 %, 95 % sure), wanted < 0.1 %*", "*503 ×20", "*expected status 200, got 503*"]
+        [
+            "*error rate = 100 % (83.9 – 100 %, 95 % sure), wanted < 0.1 %*",
+            "*503 ×20",
+            "*expected status 200, got 503*",
+        ]
     )
 
 
