@@ -194,6 +194,14 @@ RUNS = (
         environment=(ONE_WORKER,),
         caught=(Caught(fault="stall", scenario=STORM, by=LATENCY, message="response time p95 = "),),
     ),
+    # Once in 50, as a rule: the client asks again, so that no iteration hears of it.
+    Run(
+        environment=(ONE_WORKER,),
+        caught=(
+            Caught(fault="reset", scenario=STORM, by=ERRORS, message="Connection reset by peer"),
+            Caught(fault="reset", scenario=ACME, by=ERRORS, message="unanswered rate = "),
+        ),
+    ),
     Run(
         every=4,
         environment=(ONE_WORKER,),
@@ -365,7 +373,9 @@ def test_without_a_fault_the_scenarios_pass(transport: str, tmp_path: Path) -> N
 
 CASES = [
     pytest.param(
-        run, caught, id=f"{caught.fault}-{caught.scenario}-{run.transport}-{run.preflight}"
+        run,
+        caught,
+        id=f"{caught.fault}:{run.every}-{caught.scenario}-{run.transport}-{run.preflight}",
     )
     for run in RUNS
     for caught in run.caught
