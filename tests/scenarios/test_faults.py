@@ -303,14 +303,14 @@ def run_scenarios(
     seed: Path = ROOT / "seed",
     transport: str = "aiohttp",
     preflight: str = "on",
+    effects_limit: str = "10s",
 ) -> Outcome:
     command = [
         *(sys.executable, "-m", "pytest", "-m", "scale", "-p", "no:cacheprovider"),
         *(f"tests/scale/test_{name.replace('-', '_')}.py" for name in names),
         *("--certload-stack=embedded", "--certload-duration=1500ms", "--certload-vus=20"),
         *(f"--certload-results={results}", f"--certload-seed={seed}"),
-        # The reference server leaves nothing for later: what is missing after two seconds never comes.
-        "--certload-effects-limit=2s",
+        f"--certload-effects-limit={effects_limit}",
         f"--certload-transport={transport}",
         f"--certload-preflight={preflight}",
         *(f"--certload-server-env={variable}" for variable in environment),
@@ -355,6 +355,8 @@ def outcome_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Run], Outc
                 environment=run.variables,
                 transport=run.transport,
                 preflight=run.preflight,
+                # What is missing after so long never comes, as it is missed on purpose.
+                effects_limit="2s",
             )
         return made[run]
 
