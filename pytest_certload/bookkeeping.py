@@ -92,6 +92,8 @@ class Run:
             finished=report.finished,
             dropped=report.dropped,
             unfinished=report.unfinished,
+            requests=report.requests,
+            unanswered=report.unanswered,
             offered_rate=_per_second(report.offered, report),
             achieved_rate=_per_second(report.started_in_window, report),
             backlog_peak=report.backlog_peak,

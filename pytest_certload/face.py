@@ -96,9 +96,11 @@ class Face:
             )
 
     def refuse_dead_stack(self, item: pytest.Item) -> None:
-        """Nothing can be proven on a stack of which a part has died in an earlier test."""
+        """Nothing can be proven on a stack of which a part has died, until it is put back."""
         how = None if self._bookkeeper is None else self._bookkeeper.dead_stack
-        if how is not None and "certload_stack" in getattr(item, "fixturenames", ()):
+        if how is None or self._puts_back(item):
+            return
+        if "certload_stack" in getattr(item, "fixturenames", ()):
             pytest.fail(
                 f"the stack of this session is dead since an earlier test: {how}; run this one again",
                 pytrace=False,
@@ -208,12 +210,21 @@ class Face:
         Raises:
             StackError: It cannot be put back.
         """
-        if self._stack is None or self._stack.restore is None or not gate.uses_stack(item):
-            return
-        if gate.read_mark(item).state == "keep":
-            self.state_origin = _AS_LEFT
-        else:
+        if self._puts_back(item):
+            assert self._stack is not None
+            assert self._stack.restore is not None
             self.state_origin = self._stack.restore()
+            if self._bookkeeper is not None:
+                self._bookkeeper.dead_stack = None
+        elif self._may_put_back(item):
+            self.state_origin = _AS_LEFT
+
+    def _may_put_back(self, item: pytest.Item) -> bool:
+        stack = self._stack
+        return stack is not None and stack.restore is not None and gate.uses_stack(item)
+
+    def _puts_back(self, item: pytest.Item) -> bool:
+        return self._may_put_back(item) and gate.read_mark(item).state != "keep"
 
     def announce_stack(self, stack: Stack) -> None:
         """What is up, and how fast its Postgres may be."""

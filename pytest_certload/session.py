@@ -65,7 +65,6 @@ class Load:
 
     Attributes:
         runs: What this test has run so far.
-        traffic: The requests of the load that runs, or of the last one.
     """
 
     def __init__(
@@ -94,12 +93,17 @@ class Load:
         self._processes = processes
         self._aftermath = Aftermath(revive, bookkeeper.announce)
         self._watching: list[Witness] = []
-        self.traffic = Traffic()
+        self._traffic: list[Traffic] = []
 
     @property
     def runs(self) -> list[Run]:
         """What this test has run so far."""
         return self._bookkeeper.of_test(self._nodeid)
+
+    @property
+    def traffic(self) -> Traffic:
+        """The requests of the load that runs, so far, or of the last one: of all its scenarios."""
+        return Traffic.together(self._traffic)
 
     @property
     def effects_limit(self) -> Duration:
@@ -283,7 +287,7 @@ class Load:
         findings = await self._preflight([s for s, _ in scaled], endpoint, transport, checked)
 
         clock = SystemClock()
-        self.traffic = Traffic()
+        self._traffic = []
         runs: list[tuple[Run, ScenarioRun]] = []
         async with AsyncExitStack() as clients:
             for scenario, reduced in scaled:
@@ -308,13 +312,13 @@ class Load:
                     keep_samples=keep_samples,
                     on_progress=None if live is None else _shower(live, scenario.name, window),
                     on_finish=None if live is None else window.note,
-                    traffic=self.traffic,
                 )
                 run = self._open(
                     scenario.name, scenario.executor, reduced, stack, checked.must_be_answered
                 )
                 run.proof.preflight.extend(findings)
                 runs.append((run, engine))
+                self._traffic.append(engine.traffic)
             proof = runs[0][0].proof if len(runs) == 1 else Proof(preflight=findings)
             # The fixture's look on at the stack's server alone, not at one of the call's own.
             on_stack = checked.base_url is None

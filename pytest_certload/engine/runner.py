@@ -55,6 +55,9 @@ class WorkerReport:
         errors: Kinds of error with counts, warm-up included, the most frequent first.
         interrupted: The run was cancelled from outside.
         broken: The run ended itself because every iteration raised.
+        requests: Handed to the socket, warm-up included.
+        unanswered: Of these, how many got no answer: their iteration failed or was unfinished, or the client
+            sent them again by itself, as the connection was lost.
         scheduled: Iterations were due by the clock (the open model).
         generator: What the generator saw of itself; None when nobody watched.
     """
@@ -78,6 +81,8 @@ class WorkerReport:
     interrupted: bool
     broken: bool
     scheduled: bool
+    requests: int = 0
+    unanswered: int = 0
     generator: SelfReport | None = None
 
     @property
@@ -134,7 +139,9 @@ class ScenarioRun:
         keep_samples: Whether every row is kept, or folded into figures of a fixed size.
         on_progress: Called once a second.
         on_finish: Called with ``(outcome, end, response_time)`` of every iteration that is over.
-        traffic: Counts the requests.
+
+    Attributes:
+        traffic: The requests so far.
     """
 
     def __init__(
@@ -149,7 +156,6 @@ class ScenarioRun:
         keep_samples: bool = True,
         on_progress: Callable[[Progress], None] | None = None,
         on_finish: Callable[[Outcome, int, int], None] | None = None,
-        traffic: Traffic | None = None,
     ) -> None:
         self.scenario = scenario
         self.clock = clock
@@ -159,6 +165,7 @@ class ScenarioRun:
         self._on_progress = on_progress
         self._on_finish = on_finish
         self._recorder = (Recorder if keep_samples else FoldingRecorder)(scenario.name)
+        self.traffic = Traffic()
         self._context = RunContext(
             scenario,
             clients=clients,
@@ -167,7 +174,7 @@ class ScenarioRun:
             classify=classify,
             seed=seed,
             over=self._over,
-            traffic=Traffic() if traffic is None else traffic,
+            traffic=self.traffic,
         )
         self.iterate = self._context.iterate
         self._loop = asyncio.get_running_loop()
@@ -379,6 +386,8 @@ class ScenarioRun:
             interrupted=self._interrupted,
             broken=self._broken,
             scheduled=executor.scheduled,
+            requests=self.traffic.sent,
+            unanswered=self.traffic.unanswered,
         )
 
 
@@ -429,6 +438,8 @@ def merge(reports: Mapping[str, WorkerReport], *, name: str) -> WorkerReport:
         interrupted=any(part.interrupted for part in parts),
         broken=any(part.broken for part in parts),
         scheduled=any(part.scheduled for part in parts),
+        requests=sum(part.requests for part in parts),
+        unanswered=sum(part.unanswered for part in parts),
         generator=parts[0].generator,
     )
 

@@ -5,6 +5,10 @@ PYTEST_DONT_REWRITE: this is the hot path.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+from typing import Self
+
 __all__ = ["Traffic"]
 
 
@@ -23,6 +27,17 @@ class Traffic:
     def __init__(self) -> None:
         self.sent = 0
         self.statuses: dict[int, int] = {}
+
+    @classmethod
+    def together(cls, parts: Iterable[Traffic]) -> Self:
+        """What several scenarios have asked and been answered by now."""
+        whole = cls()
+        statuses: Counter[int] = Counter()
+        for part in parts:
+            whole.sent += part.sent
+            statuses.update(part.statuses)
+        whole.statuses = dict(statuses)
+        return whole
 
     def note_answer(self, status: int) -> None:
         """Count an answer."""

@@ -156,6 +156,8 @@ class RunRecord:
         offered: Iterations due in the window.
         started, finished: Of those, started; over before the grace period ended.
         dropped, unfinished: Due and never started; cancelled at the end of the grace period.
+        requests, unanswered: Handed to the socket, warm-up included; of these, how many got no answer, those
+            among them that the client has sent again by itself. None: not known.
         offered_rate, achieved_rate: Due, and started, per second of the window.
         backlog_peak, in_flight_peak: The most that waited for a slot; the most at once.
         percentile_error: The most by which percentiles may be off, as a share of them; None: they
@@ -196,6 +198,8 @@ class RunRecord:
     finished: int
     dropped: int
     unfinished: int
+    requests: int | None
+    unanswered: int | None
     offered_rate: float
     achieved_rate: float
     backlog_peak: int
@@ -246,6 +250,8 @@ class RunRecord:
             document = {"proof": asdict(ProofRecord()), **document}
         if version < 4:
             document = {
+                "requests": None,
+                "unanswered": None,
                 "timeline": None,
                 "curves": {},
                 "slowest": (),

@@ -165,6 +165,8 @@ def _offer(record: RunRecord) -> Iterator[str]:
         f"{record.unfinished:,} unfinished; in flight up to {record.in_flight_peak:,}, "
         f"backlog up to {record.backlog_peak:,}"
     )
+    if record.unanswered:
+        yield f"{record.unanswered:,} of {record.requests:,} requests got no answer"
     if record.generator is not None:
         yield f"generator {record.validity}: {_generator(record.generator)}"
     for reason in record.validity_reasons:

@@ -397,6 +397,17 @@ class RunResult(StepResult):
         return self._per_second(self.report.dropped, "dropped rate")
 
     @property
+    def unanswered_rate(self) -> Measure:
+        """Share of the requests that got no answer, 0 to 1, warm-up included.
+
+        Also of those that the client has sent again by itself, as their connection was lost: the iteration
+        knows nothing of it, and its users' clients would have done the same.
+        """
+        requests, unanswered = self.report.requests, self.report.unanswered
+        share = unanswered / requests if requests else None
+        return self._measure(share, Kind.SHARE, "unanswered rate")
+
+    @property
     def offered_rate(self) -> Measure:
         """Iterations due per second of the measured window."""
         return self._per_second(self.report.offered, "offered rate")

@@ -61,6 +61,7 @@ METRICS: Mapping[str, Mapping[str, _Figure]] = {
     "error_rate": _share("error_rate"),
     "server_error_rate": _share("server_error_rate"),
     "success_rate": _share("success_rate"),
+    "unanswered_rate": {"rate": _Figure("unanswered_rate", Kind.SHARE, of_steps=False)},
     "errors": {"count": _Figure("errors", Kind.COUNT), **_share("error_rate")},
     "iterations": {
         "count": _Figure("finished", Kind.COUNT, of_steps=False),

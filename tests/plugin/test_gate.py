@@ -146,9 +146,15 @@ def test_nothing_selected_says_so(pytester: pytest.Pytester) -> None:
 @pytest.mark.parametrize(
     ("marker", "message"),
     [
-        ("scale(speed=5)", "*has no keyword 'speed'; it takes base_url, name, state and thresholds"),
+        (
+            "scale(speed=5)",
+            "*has no keyword 'speed'; it takes base_url, name, state and thresholds",
+        ),
         ("scale(state='old')", "*scale(state='old'): choose 'seeded' or 'keep'"),
-        ("scale('http://x')", "*takes keywords only (base_url, name, state and thresholds), not 'http://x'"),
+        (
+            "scale('http://x')",
+            "*takes keywords only (base_url, name, state and thresholds), not 'http://x'",
+        ),
         ("scale(name=5)", "*scale(name=5): name must be text"),
     ],
 )

@@ -46,7 +46,12 @@ BAD = [
         "'all' is nothing to do with samples; choose one of keep, sketch",
     ),
     ("--certload-preflight", "maybe", "'maybe' is neither of on, off"),
-    ("--certload-effects-limit", "soon", "'soon' is not a duration"),
+    ("--certload-effects-limit", "soon", "'soon' is not a duration*"),
+    (
+        "--certload-undecided",
+        "maybe",
+        "'maybe' is nothing to do with what is not decided; choose one of warn, fail, pass",
+    ),
     ("--certload-evidence", "some", "'some' is neither on nor off; choose one of them"),
     ("--certload-server-port", "99999", "'99999' is not a port*"),
     ("--certload-server-env", "NOVALUE", "'NOVALUE' is not NAME=VALUE"),

@@ -219,6 +219,8 @@ RECORD = RunRecord(
     finished=100,
     dropped=0,
     unfinished=0,
+    requests=200,
+    unanswered=3,
     offered_rate=50.0,
     achieved_rate=49.5,
     backlog_peak=3,
@@ -419,7 +421,15 @@ class TestTheDocument:
 
     def test_an_older_one_is_read_with_what_it_has(self) -> None:
         old = RECORD.to_dict()
-        of_schema_4 = ("timeline", "curves", "slowest", "unsettled_seconds", "comparison")
+        of_schema_4 = (
+            "requests",
+            "unanswered",
+            "timeline",
+            "curves",
+            "slowest",
+            "unsettled_seconds",
+            "comparison",
+        )
         of_schema_2 = ("validity", "validity_reasons", "generator", "percentile_error")
         for name in (*of_schema_2, "proof", *of_schema_4):
             del old[name]
@@ -517,6 +527,7 @@ class TestTheTable:
             "storm: failed",
             "  constant_arrival_rate: offered 50/s, achieved 49.5/s for 2 s",
             "  100 due, 100 finished, 0 dropped, 0 unfinished; in flight up to 10, backlog up to 3",
+            "  3 of 200 requests got no answer",
             "  generator suspect: lag p99 20 ms, event loop p99 2 ms late, 25 % of a core, garbage collection at most 1 ms",
             "  suspect: the machine's host gave 12% of its CPU time to others",
             "  preflight: 2 checks passed in 210 ms",
