@@ -17,6 +17,7 @@ from pytest_certload.export import write_samples
 from pytest_certload.options import Settings
 from pytest_certload.proof.findings import Proof
 from pytest_certload.proof.ledger import Ledger
+from pytest_certload.redaction import Redactor
 from pytest_certload.report.record import (
     ComparisonRecord,
     ErrorRecord,
@@ -51,6 +52,7 @@ class Run:
         must_be_answered: Whether a run that saw no answer proves nothing.
         proof: What has been found beside the answers.
         comparison: The run beside a baseline, if it was compared with one.
+        redactor: Takes secrets out of the record.
     """
 
     nodeid: str
@@ -68,9 +70,13 @@ class Run:
     must_be_answered: bool = True
     proof: Proof = field(default_factory=Proof)
     comparison: ComparisonRecord | None = None
+    redactor: Redactor = field(default_factory=Redactor)
 
     def record(self) -> RunRecord:
-        """The document that every report is written from."""
+        """The document that every report is written from, without secrets."""
+        return self.redactor.record(self._record())
+
+    def _record(self) -> RunRecord:
         result = self.result
         assert result is not None, "a run has a record once it has ended"
         report = result.report
@@ -169,12 +175,14 @@ class Bookkeeper:
             iterations in nanoseconds; None when nobody watches.
         announce: Says a line to whoever watches the session.
         ledgers: Those of each test, by its node id.
+        redactor: Takes secrets out of all that is written.
         dead_stack: How the session's stack died, and in which test; None: it lives.
     """
 
     settings: Settings
     announce: Callable[[str], None] = lambda text: None
     live: Callable[[str, Progress, int | None], None] | None = None
+    redactor: Redactor = field(default_factory=Redactor)
     dead_stack: str | None = None
     runs: list[Run] = field(default_factory=list)
     ledgers: dict[str, list[Ledger]] = field(default_factory=dict)
