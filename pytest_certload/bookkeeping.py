@@ -140,6 +140,7 @@ class Run:
             failure=self.failure,
             stack=dict(self.stack),
             environment=_environment(),
+            steps_together=result.steps_together,
         )
 
 
@@ -190,6 +191,7 @@ class Bookkeeper:
 
     def unique_name(self, wanted: str) -> str:
         """The name, with a number when it is taken: two runs never share a summary file."""
+        wanted = self.redactor.name(wanted)
         name, number = wanted, 2
         while name in self._names:
             name, number = f"{wanted}-{number}", number + 1
@@ -225,7 +227,11 @@ class Bookkeeper:
             return ()
         return (
             write_samples(
-                result.report, nodeid=run.nodeid, directory=self.settings.results, form=form
+                result.report,
+                nodeid=run.nodeid,
+                directory=self.settings.results,
+                form=form,
+                redact=self.redactor.text,
             ),
         )
 

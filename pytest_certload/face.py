@@ -41,6 +41,7 @@ class Face:
 
     Attributes:
         settings: The options.
+        redactor: Takes secrets out of all that is shown or written.
         left_out: How many load tests ``-m`` did not select.
         selected: How many load tests are going to run.
         state_origin: Where the state of the stack's data comes from, in words.
@@ -50,6 +51,7 @@ class Face:
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self._config = config
         self.settings = settings
+        self.redactor = settings.redactor()
         self.left_out = 0
         self.selected = 0
         self.add_suite_property: Callable[[str, object], None] | None = None
@@ -64,7 +66,12 @@ class Face:
             from pytest_certload.bookkeeping import Bookkeeper
 
             live = self.live if self._watched() else None
-            self._bookkeeper = Bookkeeper(settings=self.settings, announce=self.announce, live=live)
+            self._bookkeeper = Bookkeeper(
+                settings=self.settings,
+                announce=self.announce,
+                live=live,
+                redactor=self.redactor,
+            )
         return self._bookkeeper
 
     # Selection.
@@ -188,12 +195,14 @@ class Face:
         with self._terminal() as reporter:
             if reporter is not None:
                 reporter.ensure_newline()
-                reporter.write_line(f"certload: {text}")
+                reporter.write_line(f"certload: {self.redactor.text(text)}")
 
     @contextmanager
     def keeping(self, stack: Stack) -> Iterator[None]:
         """Hand the stack to load tests, each time in its seeded state, while the body runs."""
         self._stack = stack
+        self.redactor.learn(stack.endpoint.token, *stack.secrets)
+        self.redactor.learn_dsn(stack.dsn)
         from pytest_certload.stack.model import AS_SEEDED
 
         self.state_origin = AS_SEEDED if stack.restore else _AS_FOUND
@@ -305,6 +314,14 @@ class Face:
                 text = failure_text(run.record(), files=_relative(run.files))
                 add_section(report, f"certload {run.name}", text)
 
+    def redact(self, item: pytest.Item, report: pytest.TestReport) -> None:
+        """Take secrets out of a load test's report: its failure, and what it printed and logged."""
+        if not gate.touches_load(item):
+            return
+        report.longrepr = _redacted(report.longrepr, self.redactor.text)
+        report.sections = _redacted(report.sections, self.redactor.text)
+        report.user_properties = _redacted(report.user_properties, self.redactor.text)
+
     def explain_comparison(self, op: str, left: object, right: object) -> list[str] | None:
         """The lines of a failed ``assert`` on a figure; None when it is about something else."""
         from pytest_certload.verdict.measure import Measure
@@ -374,6 +391,18 @@ def _short(error: pytest.ExceptionInfo[BaseException]) -> Any:
         chain=False,
         tbfilter=lambda info: info.traceback.filter(lambda entry: entry._rawentry is last),
     )
+
+
+def _redacted(part: Any, redact: Callable[[str], str]) -> Any:
+    """What pytest prints a failure from, with every text in it redacted; its own objects in their place."""
+    if isinstance(part, str):
+        return redact(part)
+    if isinstance(part, (list, tuple)):
+        return type(part)(_redacted(inner, redact) for inner in part)
+    if hasattr(part, "toterminal"):
+        for name, inner in vars(part).items():
+            setattr(part, name, _redacted(inner, redact))
+    return part
 
 
 def add_section(report: Any, title: str, text: str) -> None:

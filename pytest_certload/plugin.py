@@ -92,6 +92,7 @@ def pytest_runtest_makereport(
     if problem is not None:
         report.outcome = "failed"
         add_section(report, "certload", str(problem))
+    face.redact(item, report)
     return report
 
 

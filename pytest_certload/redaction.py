@@ -158,6 +158,10 @@ class Redactor:
             text = pattern.sub(stays, text)
         return text
 
+    def name(self, name: str) -> str:
+        """The same for what must stay a name: letters, digits, ``.``, ``_`` and ``-``."""
+        return self.text(name).replace(MASK, "-redacted-").strip("-")
+
     def record(self, record: T) -> T:
         """A frozen dataclass, or tuples, lists and mappings of them, with every text in it redacted."""
         cleaned: T = self._cleaned(record)

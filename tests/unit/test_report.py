@@ -298,6 +298,7 @@ RECORD = RunRecord(
         "postgres_fsync": "off",
     },
     environment={"python": "3.11.7", "cpu_count": "2"},
+    steps_together=replace(step("steps"), count=200, ok=198),
 )
 
 words = st.text(max_size=30)
@@ -363,6 +364,7 @@ records = st.builds(
     replace,
     st.just(RECORD),
     steps=st.lists(steps, max_size=2).map(tuple),
+    steps_together=st.one_of(st.none(), steps),
     iterations=steps,
     percentile_error=st.one_of(st.none(), st.floats(0, 1)),
     proof=proofs,
@@ -419,7 +421,9 @@ class TestTheDocument:
 
     def test_an_older_one_is_read_with_what_it_has(self) -> None:
         old = RECORD.to_dict()
-        of_schema_4 = ("timeline", "curves", "slowest", "unsettled_seconds", "comparison")
+        of_schema_4 = (
+            "timeline", "curves", "slowest", "unsettled_seconds", "comparison", "steps_together",
+        )  # fmt: skip
         of_schema_2 = ("validity", "validity_reasons", "generator", "percentile_error")
         for name in (*of_schema_2, "proof", *of_schema_4):
             del old[name]
