@@ -18,6 +18,7 @@ from pytest_certload.options import Settings
 from pytest_certload.proof.findings import Proof
 from pytest_certload.proof.ledger import Ledger
 from pytest_certload.redaction import Redactor
+from pytest_certload.report.outputs import write_run_formats
 from pytest_certload.report.record import (
     ComparisonRecord,
     ErrorRecord,
@@ -198,6 +199,10 @@ class Bookkeeper:
         self._names.add(name)
         return name
 
+    def records(self) -> list[RunRecord]:
+        """Of every run that has figures."""
+        return [run.record() for run in self.runs if run.result is not None]
+
     def of_test(self, nodeid: str) -> list[Run]:
         """The runs of one test."""
         return [run for run in self.runs if run.nodeid == nodeid]
@@ -215,7 +220,12 @@ class Bookkeeper:
         Raises:
             ReportError: They cannot be written.
         """
-        run.files = (*write_summary(run.record(), self.settings.results), *run.exported)
+        record, results = run.record(), self.settings.results
+        run.files = (
+            *write_summary(record, results),
+            *write_run_formats(record, self.settings.format, results),
+            *run.exported,
+        )
         if not run.exported:
             run.exported = self._export(run)
             run.files += run.exported

@@ -147,6 +147,12 @@ class Redactor:
             ):
                 self.learn(value)
 
+    def learn_list(self, pairs: str | None) -> None:
+        """Values of headers that are written as OpenTelemetry does, ``name=value,name=value``."""
+        for pair in (pairs or "").split(","):
+            value = unquote(pair.partition("=")[2]).strip()
+            self.learn(value, value.partition(" ")[2])
+
     # What is taken out.
 
     def text(self, text: str) -> str:
