@@ -44,7 +44,7 @@ _LOOKS = (
     (
         re.compile(
             r"(\b(?:proxy-)?authorization[\"']?\s*[:=]\s*(?:[bB]?[\"'])?)"
-            r"(?:(?:bearer|basic|digest|token)\s+)?[^\s\"',;)}\]]+",
+            r"(?!\[redacted)(?:(?:bearer|basic|digest|token)\s+)?[^\s\"',;)}\]]+",
             re.I,
         ),
         rf"\1{MASK}",
@@ -60,9 +60,12 @@ _LOOKS = (
         rf"\1{MASK}@",
     ),
     # A query parameter, or a word of a DSN.
-    (re.compile(rf"((?:[?&;]|&amp;)(?:{_NAME}|key)=)[^\s&;#\"'<>)\]]+", re.I), rf"\1{MASK}"),
     (
-        re.compile(r"(\b(?:pg)?(?:password|passwd|pwd)=)(?!=)[^\s&;,\"'<>)\]]+", re.I),
+        re.compile(rf"((?:[?&;]|&amp;)(?:{_NAME}|key)=)(?!\[redacted)[^\s&;#\"'<>)\]]+", re.I),
+        rf"\1{MASK}",
+    ),
+    (
+        re.compile(r"(\b(?:pg)?(?:password|passwd|pwd)=)(?!=|\[redacted)[^\s&;,\"'<>)\]]+", re.I),
         rf"\1{MASK}",
     ),
     # A keyword, an entry of a dict, a setting, an SQL literal: name and quoted value.

@@ -49,7 +49,11 @@ BAD = [
     ("--certload-effects-limit", "soon", "'soon' is not a duration"),
     ("--certload-evidence", "some", "'some' is neither on nor off; choose one of them"),
     ("--certload-server-port", "99999", "'99999' is not a port*"),
-    ("--certload-server-env", "NOVALUE", "the value is not NAME=VALUE; write such as LOG_LEVEL=debug"),
+    (
+        "--certload-server-env",
+        "NOVALUE",
+        "the value is not NAME=VALUE; write such as LOG_LEVEL=debug",
+    ),
     ("--certload-boot-timeout", "x", "'x' is not a duration*"),
 ]
 

@@ -55,7 +55,7 @@ async def test_errors(load):
     logging.getLogger("it").warning("password='%s'", S["logged"])
     token = S["local variable"]
     credentials = {{"token": token}}
-    assert result.error_rate < 0.001, f"sent {{headers}} {{TOKEN}}"
+    assert result.error_rate < 0.001, f"sent {{headers}} {{TOKEN}} {{S['header of the run']}}"
 
 async def test_exception(load):
     async def ask(iteration):
@@ -158,6 +158,7 @@ def test_no_secret_leaves_a_session(
     assert SHOWN in terminal
     assert "[redacted]" in texts["summary-errors.json"]
     assert "api_key=[redacted]" in texts["summary-errors.txt"]
+    assert "get?token=[redacted]: 4 of 4" in terminal
     assert "postgresql://[redacted]@db/x" in texts["out.xml"]
 
 

@@ -23,12 +23,6 @@ def test_what_was_learned_is_taken_out_in_every_form(secret: str, before: str, a
         assert form.strip("'\"") not in redactor.text(f"{before} {form} {after}")
 
 
-@given(st.text(max_size=200))
-def test_it_has_nothing_to_take_out_twice(text: str) -> None:
-    once = Redactor().text(text)
-    assert Redactor().text(once) == once
-
-
 @pytest.mark.parametrize(
     "text", [f"{TOKEN[:9]}…", f"{TOKEN[:-1]}...'", f"...{TOKEN[-8:]}", f"…{TOKEN[1:]}"]
 )
@@ -125,6 +119,7 @@ def test_a_servers_settings_stay_and_its_secrets_do_not() -> None:
 )
 def test_what_looks_like_a_secret_is_one(text: str, expected: str) -> None:
     assert Redactor().text(text) == expected
+    assert Redactor().text(expected) == expected, "a text may be redacted twice"
 
 
 @pytest.mark.parametrize(
