@@ -92,8 +92,9 @@ def _run(record: RunRecord) -> Iterator[str]:
         yield from _conditions(held)
         yield "</details>"
         yield ""
-    yield _plain(stack_line(record.stack)) if record.stack else ""
-    yield ""
+    if "base_url" in record.stack:
+        yield _plain(stack_line(record.stack))
+        yield ""
 
 
 def _conditions(thresholds: Iterable[ThresholdRecord]) -> Iterator[str]:

@@ -418,5 +418,6 @@ def _comparison(book: _Book, record: RunRecord) -> None:
 
 
 def _label(name: str) -> str:
-    """What may be a label's name: ``cpu count`` → ``cpu_count``."""
-    return re.sub(r"[^A-Za-z0-9_]", "_", f"_{name}" if name[:1].isdigit() else name) or "_"
+    """What may be a label's name: ``cpu count`` → ``cpu_count``. Those with two underscores are reserved."""
+    label = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")
+    return label if label and not label[0].isdigit() else f"fact_{label}"
