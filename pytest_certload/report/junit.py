@@ -83,8 +83,7 @@ def _comparison(prefix: str, compared: ComparisonRecord | None) -> Iterator[tupl
     yield prefix, compared.baseline
     for figure in compared.figures:
         step = f"{figure.step}." if figure.step else ""
-        name = f"{prefix}.{step}{figure.metric.replace('response time ', 'response_time.')}"
-        name = name.replace(" ", "_")
+        name = f"{prefix}.{step}{_word(figure.metric)}"
         for what, value in (("change", figure.change), ("low", figure.low), ("high", figure.high)):
             if value is not None:
                 yield f"{name}.{what}", _decimal(value)

@@ -33,6 +33,8 @@ from .record import RunRecord
 
 __all__ = ["Push"]
 
+#: Seconds that an attempt may take, with whatever is repeated in it.
+TIMEOUT = 10.0
 _NAME = "pytest-certload"
 #: UCUM's words for units, as OpenTelemetry wants them.
 _UNITS = {
@@ -45,16 +47,11 @@ _UNITS = {
 
 
 class Push:
-    """Delivers each run once. After a failure it asks no more until the last attempt.
+    """Delivers each run once. After a failure it asks no more until the last attempt."""
 
-    Args:
-        timeout: Seconds that an attempt may take.
-    """
-
-    def __init__(self, timeout: float = 10.0) -> None:
-        self._timeout = timeout
+    def __init__(self) -> None:
         self._delivered: set[str] = set()
-        self._failed = False
+        self._reason: str | None = None
 
     def offer(self, records: Sequence[RunRecord], *, last: bool = False) -> str | None:
         """Deliver those that are not delivered yet.
@@ -67,33 +64,32 @@ class Push:
             Why they are not delivered, in a line; None: they are, or it is left to a later attempt.
         """
         waiting = [record for record in records if record.scenario not in self._delivered]
-        if not waiting or (self._failed and not last):
+        if not waiting or (self._reason is not None and not last):
             return None
-        reason = _export(waiting, self._timeout)
-        if reason is not None:
-            self._failed = True
+        delivered, reason = _export(waiting)
+        if not delivered:
+            # The exporter does not say the same thing twice.
+            self._reason = reason or self._reason or "it says nothing"
             names = ", ".join(record.scenario for record in waiting)
-            return f"the metrics of {names} did not reach the OpenTelemetry collector: {reason}"
-        self._failed = False
+            return f"the metrics of {names} did not reach the OpenTelemetry collector: {self._reason}"
+        self._reason = None
         self._delivered.update(record.scenario for record in waiting)
         return None
 
 
-def _export(records: Sequence[RunRecord], timeout: float) -> str | None:
-    """Why it failed; None: it is done."""
+def _export(records: Sequence[RunRecord]) -> tuple[bool, str]:
+    """Whether it is done, and what was said last."""
     with _listening() as said:
         # The variables may say what cannot be used, which is the exporter's to tell.
         try:
-            exporter = OTLPMetricExporter(timeout=timeout)
+            exporter = OTLPMetricExporter(timeout=TIMEOUT)
             try:
-                result = exporter.export(metrics_of(records), timeout_millis=timeout * 1e3)
+                result = exporter.export(metrics_of(records), timeout_millis=TIMEOUT * 1e3)
             finally:
                 exporter.shutdown()
         except Exception as error:  # noqa: BLE001 - whatever it is stands in the warning
-            return f"{type(error).__name__}: {error}"
-    if result is MetricExportResult.SUCCESS:
-        return None
-    return said[-1] if said else "it refused them"
+            return False, f"{type(error).__name__}: {error}"
+    return result is MetricExportResult.SUCCESS, said[-1] if said else ""
 
 
 @contextmanager

@@ -292,7 +292,7 @@ class TestJunit:
         assert properties[f"{prefix}.threshold.2"] == "new-nonce: error rate < 1 % (2 %)"
         assert properties[f"{prefix}.unsettled"] == "0.5"
         assert properties[f"{prefix}.baseline"] == "main"
-        assert properties[f"{prefix}.baseline.response_time.p95.change"] == "0.125"
+        assert properties[f"{prefix}.baseline.response-time-p95.change"] == "0.125"
 
 
 class TestTheFiles:
