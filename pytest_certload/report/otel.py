@@ -71,7 +71,9 @@ class Push:
             # The exporter does not say the same thing twice.
             self._reason = reason or self._reason or "it says nothing"
             names = ", ".join(record.scenario for record in waiting)
-            return f"the metrics of {names} did not reach the OpenTelemetry collector: {self._reason}"
+            return (
+                f"the metrics of {names} did not reach the OpenTelemetry collector: {self._reason}"
+            )
         self._reason = None
         self._delivered.update(record.scenario for record in waiting)
         return None
