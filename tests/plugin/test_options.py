@@ -46,7 +46,7 @@ BAD = [
         "'all' is nothing to do with samples; choose one of keep, sketch",
     ),
     ("--certload-preflight", "maybe", "'maybe' is neither of on, off"),
-    ("--certload-effects-limit", "soon", "'soon' is not a duration"),
+    ("--certload-effects-limit", "soon", "'soon' is not a duration*"),
     ("--certload-evidence", "some", "'some' is neither on nor off; choose one of them"),
     ("--certload-server-port", "99999", "'99999' is not a port*"),
     (
