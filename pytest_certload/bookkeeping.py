@@ -18,6 +18,8 @@ from pytest_certload.export import write_samples
 from pytest_certload.options import Settings
 from pytest_certload.proof.findings import Proof
 from pytest_certload.proof.ledger import Ledger
+from pytest_certload.redaction import Redactor
+from pytest_certload.report.outputs import write_run_formats
 from pytest_certload.report.record import (
     ComparisonRecord,
     ErrorRecord,
@@ -54,6 +56,7 @@ class Run:
         must_be_answered: Whether a run that saw no answer proves nothing.
         proof: What has been found beside the answers.
         comparison: The run beside a baseline, if it was compared with one.
+        redactor: Takes secrets out of the record.
     """
 
     nodeid: str
@@ -71,9 +74,13 @@ class Run:
     must_be_answered: bool = True
     proof: Proof = field(default_factory=Proof)
     comparison: ComparisonRecord | None = None
+    redactor: Redactor = field(default_factory=Redactor)
 
     def record(self) -> RunRecord:
-        """The document that every report is written from."""
+        """The document that every report is written from, without secrets."""
+        return self.redactor.record(self._record())
+
+    def _record(self) -> RunRecord:
         result = self.result
         assert result is not None, "a run has a record once it has ended"
         report = result.report
@@ -140,6 +147,7 @@ class Run:
             failure=self.failure,
             stack=dict(self.stack),
             environment=_environment(),
+            steps_together=result.steps_together,
         )
 
 
@@ -175,6 +183,7 @@ class Bookkeeper:
             iterations in nanoseconds; None when nobody watches.
         announce: Says a line to whoever watches the session.
         ledgers: Those of each test, by its node id.
+        redactor: Takes secrets out of all that is written.
         dead_stack: How the session's stack died, and in which test; None: it lives.
         awaited: The thresholds of each test's marker, by its node id, that no run of it had figures for.
         met: The thresholds of the options that some run had figures for.
@@ -183,6 +192,7 @@ class Bookkeeper:
     settings: Settings
     announce: Callable[[str], None] = lambda text: None
     live: Callable[[str, Progress, int | None], None] | None = None
+    redactor: Redactor = field(default_factory=Redactor)
     dead_stack: str | None = None
     runs: list[Run] = field(default_factory=list)
     ledgers: dict[str, list[Ledger]] = field(default_factory=dict)
@@ -192,11 +202,16 @@ class Bookkeeper:
 
     def unique_name(self, wanted: str) -> str:
         """The name, with a number when it is taken: two runs never share a summary file."""
+        wanted = self.redactor.name(wanted)
         name, number = wanted, 2
         while name in self._names:
             name, number = f"{wanted}-{number}", number + 1
         self._names.add(name)
         return name
+
+    def records(self) -> list[RunRecord]:
+        """Of every run that has figures."""
+        return [run.record() for run in self.runs if run.result is not None]
 
     def of_test(self, nodeid: str) -> list[Run]:
         """The runs of one test."""
@@ -215,7 +230,12 @@ class Bookkeeper:
         Raises:
             ReportError: They cannot be written.
         """
-        run.files = (*write_summary(run.record(), self.settings.results), *run.exported)
+        record, results = run.record(), self.settings.results
+        run.files = (
+            *write_summary(record, results),
+            *write_run_formats(record, self.settings.format, results),
+            *run.exported,
+        )
         if not run.exported:
             run.exported = self._export(run)
             run.files += run.exported
@@ -227,7 +247,11 @@ class Bookkeeper:
             return ()
         return (
             write_samples(
-                result.report, nodeid=run.nodeid, directory=self.settings.results, form=form
+                result.report,
+                nodeid=run.nodeid,
+                directory=self.settings.results,
+                form=form,
+                redact=self.redactor.text,
             ),
         )
 

@@ -7,7 +7,7 @@ it is numpy's and pyarrow's business and not the reports'.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
@@ -38,7 +38,14 @@ _Columns = Mapping[str, "npt.NDArray[Any] | _Names"]
 _About = Mapping[str, str | int]
 
 
-def write_samples(report: WorkerReport, *, nodeid: str, directory: Path, form: str) -> Path:
+def write_samples(
+    report: WorkerReport,
+    *,
+    nodeid: str,
+    directory: Path,
+    form: str,
+    redact: Callable[[str], str] = str,
+) -> Path:
     """Write ``samples-<scenario>.<form>``; it appears whole or not at all.
 
     Args:
@@ -46,6 +53,7 @@ def write_samples(report: WorkerReport, *, nodeid: str, directory: Path, form: s
         nodeid: The test's node id.
         directory: Where it is to lie.
         form: ``npz`` or ``parquet``; the latter needs pyarrow.
+        redact: Takes secrets out of names and the node id.
 
     Returns:
         The file's path.
@@ -53,9 +61,9 @@ def write_samples(report: WorkerReport, *, nodeid: str, directory: Path, form: s
     Raises:
         ReportError: It cannot be written.
     """
-    samples = report.samples
+    samples = replace(report.samples, steps=tuple(map(redact, report.samples.steps)))
     path = directory / f"samples-{samples.steps[ITERATION]}.{form}"
-    columns, about = _columns(samples), _about(report, nodeid)
+    columns, about = _columns(samples), _about(report, redact(nodeid))
     write = _WRITERS[form]
     try:
         directory.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ One ``Face`` a pytest session. What is heavy to import is imported once a load t
 
 from __future__ import annotations
 
+import os
 import shutil
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ from pytest_certload.options import Settings
 if TYPE_CHECKING:
     from pytest_certload.bookkeeping import Bookkeeper
     from pytest_certload.engine.runner import Progress
+    from pytest_certload.report.otel import Push
     from pytest_certload.stack import Stack
 
 __all__ = ["FACE", "Face"]
@@ -41,19 +43,25 @@ class Face:
 
     Attributes:
         settings: The options.
+        redactor: Takes secrets out of all that is shown or written.
         left_out: How many load tests ``-m`` did not select.
         selected: How many load tests are going to run.
         state_origin: Where the state of the stack's data comes from, in words.
+        notes: What went wrong beside the tests, a line each.
         add_suite_property: pytest's ``record_testsuite_property``, once a test has asked for load.
     """
 
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self._config = config
         self.settings = settings
+        self.redactor = settings.redactor()
         self.left_out = 0
         self.selected = 0
         self.add_suite_property: Callable[[str, object], None] | None = None
         self.state_origin = ""
+        self.notes: list[str] = []
+        self._not_made: list[tuple[str, str]] = []
+        self._push: Push | None = None
         self._stack: Stack | None = None
         self._bookkeeper: Bookkeeper | None = None
 
@@ -64,7 +72,12 @@ class Face:
             from pytest_certload.bookkeeping import Bookkeeper
 
             live = self.live if self._watched() else None
-            self._bookkeeper = Bookkeeper(settings=self.settings, announce=self.announce, live=live)
+            self._bookkeeper = Bookkeeper(
+                settings=self.settings,
+                announce=self.announce,
+                live=live,
+                redactor=self.redactor,
+            )
         return self._bookkeeper
 
     # Selection.
@@ -190,12 +203,14 @@ class Face:
         with self._terminal() as reporter:
             if reporter is not None:
                 reporter.ensure_newline()
-                reporter.write_line(f"certload: {text}")
+                reporter.write_line(f"certload: {self.redactor.text(text)}")
 
     @contextmanager
     def keeping(self, stack: Stack) -> Iterator[None]:
         """Hand the stack to load tests, each time in its seeded state, while the body runs."""
         self._stack = stack
+        self.redactor.learn(stack.endpoint.token, *stack.secrets)
+        self.redactor.learn_dsn(stack.dsn)
         from pytest_certload.stack.model import AS_SEEDED
 
         self.state_origin = AS_SEEDED if stack.restore else _AS_FOUND
@@ -327,6 +342,14 @@ class Face:
                 text = failure_text(run.record(), files=_relative(run.files))
                 add_section(report, f"certload {run.name}", text)
 
+    def redact(self, item: pytest.Item, report: pytest.TestReport) -> None:
+        """Take secrets out of a load test's report: its failure, and what it printed and logged."""
+        if not gate.touches_load(item):
+            return
+        report.longrepr = _redacted(report.longrepr, self.redactor.text)
+        report.sections = _redacted(report.sections, self.redactor.text)
+        report.user_properties = _redacted(report.user_properties, self.redactor.text)
+
     def explain_comparison(self, op: str, left: object, right: object) -> list[str] | None:
         """The lines of a failed ``assert`` on a figure; None when it is about something else."""
         from pytest_certload.verdict.measure import Measure
@@ -349,6 +372,67 @@ class Face:
         if run.validity is not None and run.validity.state == "suspect":
             lines += [f"the generator was disturbed: {reason}" for reason in run.validity.reasons]
         return lines
+
+    # In other formats.
+
+    def note_failure(self, item: pytest.Item, report: pytest.TestReport) -> None:
+        """Remember a load test that failed beside its runs, as when it made none."""
+        if not report.failed or not gate.is_scale(item) or not self.settings.format:
+            return
+        runs = [] if self._bookkeeper is None else self._bookkeeper.of_test(item.nodeid)
+        if report.when != "call" or all(run.result is None for run in runs):
+            crash = getattr(report.longrepr, "reprcrash", None)
+            reason = str(report.longrepr) if crash is None else crash.message
+            first = next(iter(reason.strip().splitlines()), "")
+            self._not_made.append((self.redactor.text(item.nodeid), first))
+
+    def push(self, *, last: bool = False) -> None:
+        """Let a collector have the runs that are over; that it does not answer is a note."""
+        if "otel" not in self.settings.format or self._bookkeeper is None:
+            return
+        if self._push is None:
+            from pytest_certload.report.otel import Push
+
+            # What collectors are told may be the key to them.
+            self.redactor.learn_list(os.environ.get("OTEL_EXPORTER_OTLP_HEADERS"))
+            self.redactor.learn_list(os.environ.get("OTEL_EXPORTER_OTLP_METRICS_HEADERS"))
+            self._push = Push()
+        runs = self._bookkeeper.runs
+        over = [run for run in runs if run.result is not None and run.state != "running"]
+        problem = self._push.offer([run.record() for run in over], last=last)
+        # What fails now is tried once more at the end.
+        if problem is not None and last:
+            self._note(f"{problem}; the summaries have all of it")
+
+    def write_session(self, session: pytest.Session) -> None:
+        """Write what is written of all runs together; what cannot be written fails the session."""
+        formats = self.settings.format
+        if not formats or not self.selected or self._config.option.collectonly:
+            return
+        from pytest_certload.report.outputs import append_job_summary, write_session_formats
+
+        self.push(last=True)
+        records = [] if self._bookkeeper is None else self._bookkeeper.records()
+        try:
+            files = write_session_formats(
+                records, formats, self.settings.results, not_made=self._not_made
+            )
+        except ReportError as error:
+            self._note(str(error))
+            if session.exitstatus == pytest.ExitCode.OK:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            return
+        page = os.environ.get("GITHUB_STEP_SUMMARY")
+        for summary in files:
+            if page and summary.name == "summary.md":
+                problem = append_job_summary(summary, Path(page))
+                if problem is not None:
+                    self._note(problem)
+
+    def _note(self, text: str) -> None:
+        line = self.redactor.text(f"warning: {text}")
+        if line not in self.notes:
+            self.notes.append(line)
 
     # At the end.
 
@@ -401,6 +485,18 @@ def _short(error: pytest.ExceptionInfo[BaseException]) -> Any:
         chain=False,
         tbfilter=lambda info: info.traceback.filter(lambda entry: entry._rawentry is last),
     )
+
+
+def _redacted(part: Any, redact: Callable[[str], str]) -> Any:
+    """What pytest prints a failure from, with every text in it redacted; its own objects in their place."""
+    if isinstance(part, str):
+        return redact(part)
+    if isinstance(part, (list, tuple)):
+        return type(part)(_redacted(inner, redact) for inner in part)
+    if hasattr(part, "toterminal"):
+        for name, inner in vars(part).items():
+            setattr(part, name, _redacted(inner, redact))
+    return part
 
 
 def add_section(report: Any, title: str, text: str) -> None:

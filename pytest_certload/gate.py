@@ -24,6 +24,7 @@ __all__ = [
     "names_scale",
     "read_mark",
     "split",
+    "touches_load",
     "uses_load",
     "uses_stack",
 ]
@@ -35,6 +36,8 @@ MARKER_HELP = (
     "thresholds: conditions on its loads as text, such as ['p(95)<500', 'rate<0.001']."
 )
 
+
+_FIXTURES = frozenset({"load", "certload_stack", "certload_database", "certctl"})
 
 #: What a load test on a stack of our own starts from: its seeds, or what is there.
 STATES = ("seeded", "keep")
@@ -64,6 +67,11 @@ def uses_stack(item: pytest.Item) -> bool:
     """Whether the item makes load on the stack, and not on a base URL of its own."""
     fixtures = getattr(item, "fixturenames", ())
     return uses_load(item) and "certload_stack" in fixtures and read_mark(item).base_url is None
+
+
+def touches_load(item: pytest.Item) -> bool:
+    """Whether the item is a load test, or uses what belongs to one."""
+    return is_scale(item) or not _FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
 
 
 def read_mark(item: pytest.Item) -> ScaleMark:

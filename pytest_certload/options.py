@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_certload.clients import TRANSPORTS
 from pytest_certload.errors import ConfigurationError
+from pytest_certload.redaction import Redactor
 from pytest_certload.units import Duration, Rate, parse_duration, parse_rate
 from pytest_certload.verdict.policy import UNDECIDED, Policy
 
@@ -28,6 +29,7 @@ __all__ = ["OPTIONS", "Option", "Settings", "add_options", "read_settings"]
 
 STACKS = ("auto", "docker", "embedded", "external")
 EXPORTS = ("npz", "parquet")
+FORMATS = ("k6", "openmetrics", "markdown", "otel")
 SAMPLES = ("keep", "sketch")
 PREFLIGHTS = ("on", "off")
 
@@ -107,6 +109,17 @@ def _export(value: str, base: Path) -> str:
     return value
 
 
+def _format(value: str, base: Path) -> str:
+    if value not in FORMATS:
+        raise ConfigurationError(
+            f"{value!r} is not a format for results; choose of {', '.join(FORMATS)}"
+        )
+    if value == "otel":
+        for package in ("opentelemetry.sdk.metrics", "opentelemetry.exporter.otlp.proto.http"):
+            _need(package, extra="otel", wanted=value)
+    return value
+
+
 def _samples(value: str, base: Path) -> str:
     if value not in SAMPLES:
         raise ConfigurationError(
@@ -140,7 +153,11 @@ def _threshold(value: str, base: Path) -> Threshold:
 
 def _need(package: str, *, extra: str, wanted: str) -> None:
     # Looked for and not imported: it is heavy, and this session may run no load test.
-    if find_spec(package) is None:
+    try:
+        found = find_spec(package) is not None
+    except ModuleNotFoundError:  # not even what it is a part of
+        found = False
+    if not found:
         raise ConfigurationError(
             f"{wanted!r} needs {package}, which is not installed; "
             f'pip install "pytest-certload[{extra}]"'
@@ -202,7 +219,8 @@ def _dsn(value: str, base: Path) -> str:
 def _pair(value: str, base: Path) -> tuple[str, str]:
     name, separator, content = value.partition("=")
     if not separator or not name.strip():
-        raise ConfigurationError(f"{value!r} is not NAME=VALUE")
+        # What may be a secret is not repeated.
+        raise ConfigurationError("the value is not NAME=VALUE; write such as LOG_LEVEL=debug")
     return name.strip(), content
 
 
@@ -222,6 +240,8 @@ OPTIONS: tuple[Option, ...] = (
            help="folder for the summaries of each scenario (default: results)"),
     Option(name="export", metavar="FORMAT", parse=_export,
            help="write every sample beside the summaries: npz, or parquet (default: neither)"),
+    Option(name="format", metavar="NAME", parse=_format, several=True,
+           help="write the results in one more format: k6, openmetrics, markdown or otel"),
     Option(name="samples", metavar="WHAT", parse=_samples, default="keep",
            help="keep every sample, or sketch: figures of a fixed size, however long the run "
                 "(default: keep)"),
@@ -259,7 +279,7 @@ OPTIONS: tuple[Option, ...] = (
            help="folder of Postgres programs (15 or newer) for the embedded stack"),
     Option(name="server-port", metavar="PORT", parse=_port, default="0",
            help="port of the server that the stack starts (default: any free one)"),
-    Option(name="server-env", metavar="NAME=VALUE", parse=_pair, several=True,
+    Option(name="server-env", metavar="NAME=VALUE", parse=_pair, several=True, secret=True,
            help="environment variable for the server that the stack starts"),
     Option(name="boot-timeout", metavar="TIME", parse=_duration, default="60s",
            help="how long the server may take to become ready (default: 60s)"),
@@ -278,6 +298,7 @@ class Settings:
     transport: str
     results: Path
     export: str | None
+    format: tuple[str, ...]
     samples: str
     preflight: str
     evidence: bool
@@ -301,6 +322,14 @@ class Settings:
     def policy(self) -> Policy:
         """How runs are judged."""
         return Policy(undecided=self.undecided, effects_limit=self.effects_limit)
+
+    def redactor(self) -> Redactor:
+        """Knows the secrets among the options."""
+        redactor = Redactor()
+        redactor.learn(self.token)
+        redactor.learn_dsn(self.dsn)
+        redactor.learn_environment(self.server_env)
+        return redactor
 
     def stack_request(self) -> StackRequest:
         """What the stack is asked for."""
@@ -370,7 +399,7 @@ def read_settings(config: pytest.Config, environ: Mapping[str, str]) -> Settings
             "sketch keeps none; leave one of them out"
         )
     if problems:
-        raise ConfigurationError("\n".join(problems))
+        raise ConfigurationError(Redactor().text("\n".join(problems)))
     assert values.keys() == {f.name for f in fields(Settings)}
     return Settings(**values)
 

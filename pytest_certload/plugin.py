@@ -87,12 +87,21 @@ def pytest_runtest_makereport(
     """Give the runs their verdict before the report is made, and their words after."""
     face = item.config.stash[FACE]
     problem = face.close_runs(item, call) if call.when == "call" else None
+    if call.when == "call":
+        face.push()
     report = yield
     face.explain(item, call, report)
     if problem is not None:
         report.outcome = "failed"
         add_section(report, "certload", str(problem))
+    face.redact(item, report)
+    face.note_failure(item, report)
     return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write what is written of all runs together, before the terminal's last words."""
+    session.config.stash[FACE].write_session(session)
 
 
 def pytest_assertrepr_compare(
@@ -113,6 +122,7 @@ def pytest_terminal_summary(
     lines = config.stash[FACE].closing_lines(
         writer.fullwidth, unicode="utf" in encoding.lower().replace("-", "")
     )
+    lines += config.stash[FACE].notes
     if lines:
         terminalreporter.section("load tests")
         for line in lines:

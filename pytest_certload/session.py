@@ -276,6 +276,7 @@ class Load:
         _check_scenarios(scenarios)
         checked = CheckedOptions(**options)
         endpoint = self._where(checked.base_url)
+        self._bookkeeper.redactor.learn_headers(checked.headers or {})
         transport = checked.transport or self._bookkeeper.settings.transport
         stack = {**self._stack, "base_url": endpoint.base_url, "transport": transport}
         if checked.connections != "keep-alive":
@@ -476,6 +477,7 @@ class Load:
             reduced=reduced,
             stack=stack,
             must_be_answered=must_be_answered,
+            redactor=self._bookkeeper.redactor,
         )
         self._bookkeeper.runs.append(run)
         return run

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator
 from pytest_certload.proof.findings import BacklogFinding, DatabaseFinding, EffectsFinding
 from pytest_certload.stats.summary import LatencySummary, StepSummary
 
-from .record import GeneratorRecord, RunRecord
+from .record import ComparisonRecord, GeneratorRecord, RunRecord
 
 __all__ = ["junit_properties"]
 
 _COUNTS = ("acknowledged", "lost", "unseen", "ambiguous", "strangers", "duplicated", "repeated")
+_BOUNDED = (95, 99)
 _FIGURES = ("p50", "p90", "p95", "p99", "max", "mean")
 
 
@@ -34,6 +35,8 @@ def junit_properties(record: RunRecord) -> list[tuple[str, str]]:
         (f"{prefix}.offered_rate", _decimal(record.offered_rate)),
         (f"{prefix}.achieved_rate", _decimal(record.achieved_rate)),
         *_percentile_error(prefix, record.percentile_error),
+        *_thresholds(prefix, record),
+        *_comparison(f"{prefix}.baseline", record.comparison),
         *_generator(f"{prefix}.generator", record.generator),
         *_processes(prefix, record),
         *_database(f"{prefix}.database", record.proof.database),
@@ -55,6 +58,37 @@ def junit_properties(record: RunRecord) -> list[tuple[str, str]]:
 def _percentile_error(prefix: str, error: float | None) -> Iterator[tuple[str, str]]:
     if error is not None:
         yield f"{prefix}.percentile_error", _decimal(error)
+
+
+def _thresholds(prefix: str, record: RunRecord) -> Iterator[tuple[str, str]]:
+    """Each condition by its number, and how many there are, were missed, are not decided."""
+    thresholds = record.thresholds
+    yield f"{prefix}.thresholds", str(len(thresholds))
+    yield f"{prefix}.thresholds.missed", str(sum(not t.passed for t in thresholds))
+    yield f"{prefix}.thresholds.undecided", str(sum(not t.decided for t in thresholds))
+    for number, threshold in enumerate(thresholds, 1):
+        name = f"{prefix}.threshold.{number}"
+        where = f"{threshold.step}: " if threshold.step else ""
+        sure = f"; {threshold.interval}" if threshold.interval else ""
+        yield name, f"{where}{threshold.metric} {threshold.condition} ({threshold.actual}{sure})"
+        yield f"{name}.passed", _truth(threshold.passed)
+        yield f"{name}.decided", _truth(threshold.decided)
+    if record.unsettled_seconds is not None:
+        yield f"{prefix}.unsettled", _decimal(record.unsettled_seconds)
+
+
+def _comparison(prefix: str, compared: ComparisonRecord | None) -> Iterator[tuple[str, str]]:
+    if compared is None:
+        return
+    yield prefix, compared.baseline
+    for figure in compared.figures:
+        step = f"{figure.step}." if figure.step else ""
+        name = f"{prefix}.{step}{_word(figure.metric)}"
+        for what, value in (("change", figure.change), ("low", figure.low), ("high", figure.high)):
+            if value is not None:
+                yield f"{name}.{what}", _decimal(value)
+        yield f"{name}.verdict", figure.verdict
+        yield f"{name}.passed", _truth(figure.passed)
 
 
 def _generator(prefix: str, own: GeneratorRecord | None) -> Iterator[tuple[str, str]]:
@@ -103,6 +137,12 @@ def _step(prefix: str, step: StepSummary) -> Iterator[tuple[str, str]]:
         yield f"{prefix}.error_rate", _decimal(step.error_rate)
     yield f"{prefix}.rate", _decimal(step.rate)
     yield from _latency(f"{prefix}.response_time", step.response_time)
+    for interval in step.intervals:
+        if interval.percent in _BOUNDED:
+            name = f"{prefix}.response_time.p{interval.percent:g}"
+            for end, value in (("low", interval.low), ("high", interval.high)):
+                if value is not None:
+                    yield f"{name}.{end}", _decimal(value / 1e9)
     yield from _latency(f"{prefix}.service_time", step.service_time)
 
 
@@ -123,6 +163,10 @@ def _effects(prefix: str, found: EffectsFinding) -> Iterator[tuple[str, str]]:
 def _word(name: str) -> str:
     """``renewal jobs`` → ``renewal-jobs``."""
     return re.sub(r"\W+", "-", name).strip("-")
+
+
+def _truth(value: bool) -> str:
+    return "true" if value else "false"
 
 
 def _decimal(value: float) -> str:

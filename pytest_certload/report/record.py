@@ -181,6 +181,7 @@ class RunRecord:
         failure: Why the test failed, in one line; None when it did not.
         stack: What ran under test, without secrets.
         environment: Versions and machine of the load generator.
+        steps_together: Figures of all named steps together; None: there are none.
         schema_version: Of this document.
     """
 
@@ -222,12 +223,14 @@ class RunRecord:
     failure: str | None
     stack: Mapping[str, str]
     environment: Mapping[str, str]
+    steps_together: StepSummary | None = None
     schema_version: int = SCHEMA_VERSION
 
     def to_dict(self) -> dict[str, Any]:
         """The document as plain data for JSON; ``from_dict`` is its exact inverse."""
         document = {"schema_version": self.schema_version, **asdict(self)}
-        for step in (document["iterations"], *document["steps"]):
+        together = document["steps_together"]
+        for step in (document["iterations"], *document["steps"], *([together] if together else ())):
             step["statuses"] = {str(status): n for status, n in step["statuses"].items()}
         return {k: list(v) if isinstance(v, tuple) else v for k, v in document.items()}
 
@@ -257,6 +260,7 @@ class RunRecord:
                 "slowest": (),
                 "unsettled_seconds": None,
                 "comparison": None,
+                "steps_together": None,
                 **document,
             }
         try:
@@ -272,6 +276,8 @@ class RunRecord:
                     "lateness": LatencySummary(**document["lateness"]),
                     "iterations": _step(document["iterations"]),
                     "steps": tuple(_step(step) for step in document["steps"]),
+                    "steps_together": document["steps_together"]
+                    and _step(document["steps_together"]),
                     "thresholds": tuple(ThresholdRecord(**t) for t in document["thresholds"]),
                     "timeline": document["timeline"] and _timeline(document["timeline"]),
                     "curves": {

@@ -130,6 +130,7 @@ def open_embedded(
                 postgres=postgres,
                 postgres_settings=settings,
                 cpu_count=cpu_count(),
+                secrets=(setup.secret,),
                 seeds=applied,
                 find_parts=lambda: (
                     server.part,

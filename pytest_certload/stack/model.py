@@ -237,6 +237,7 @@ class Stack:
         postgres_settings: The settings of Postgres that decide its speed.
         cpu_count: Cores that this process may use.
         seeds: The seed files, in the order in which they were applied, row counts verified.
+        secrets: What its server was given beside the token, and nobody may read.
         find_parts: Finds server and Postgres, for whoever looks at their processes.
         revive: Starts a Postgres that has died again, on its data and at its port, and returns when it
             answers; ``StackError`` when it does not. None: it is not ours to start.
@@ -255,6 +256,7 @@ class Stack:
     postgres_settings: Mapping[str, str]
     cpu_count: int
     seeds: tuple[SeedFile, ...]
+    secrets: tuple[str, ...] = field(default=(), repr=False)
     find_parts: Callable[[], tuple[Part, ...]] = field(default=tuple, repr=False, compare=False)
     revive: Callable[[], None] | None = field(default=None, repr=False, compare=False)
     restore: Callable[[], str] | None = field(default=None, repr=False, compare=False)

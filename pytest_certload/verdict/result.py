@@ -17,6 +17,7 @@ from pytest_certload.proof.ledger import Ledger
 from pytest_certload.samples import Outcome, Samples
 from pytest_certload.stats.curve import Curve, curve_of
 from pytest_certload.stats.distribution import Distribution
+from pytest_certload.stats.figures import StepFigures
 from pytest_certload.stats.slowest import SlowRequest, slowest_of
 from pytest_certload.stats.steady import settled_after
 from pytest_certload.stats.summary import StepSummary, summarize
@@ -359,6 +360,18 @@ class RunResult(StepResult):
         order = np.argsort(whole.due, kind="stable")
         found = settled_after(whole.response_time[order], whole.due[order])
         return None if found is None else Duration(found)
+
+    @cached_property
+    def steps_together(self) -> StepSummary | None:
+        """The figures of all named steps together; None: there are none."""
+        report = self.report
+        if len(self._steps) < 2:
+            return next((step.summary for step in self._steps.values()), None)
+        return summarize(
+            StepFigures.join(list(report.figures.steps.values())),
+            name="steps",
+            window_seconds=report.duration.total_seconds,
+        )
 
     @property
     def steps(self) -> Mapping[str, StepResult]:

@@ -20,6 +20,7 @@ HEAVY = (
     "docker",
     "httptools",
     "numpy",
+    "opentelemetry",
     "psutil",
     "pyarrow",
     "requests",

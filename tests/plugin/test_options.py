@@ -54,7 +54,11 @@ BAD = [
     ),
     ("--certload-evidence", "some", "'some' is neither on nor off; choose one of them"),
     ("--certload-server-port", "99999", "'99999' is not a port*"),
-    ("--certload-server-env", "NOVALUE", "'NOVALUE' is not NAME=VALUE"),
+    (
+        "--certload-server-env",
+        "NOVALUE",
+        "the value is not NAME=VALUE; write such as LOG_LEVEL=debug",
+    ),
     ("--certload-boot-timeout", "x", "'x' is not a duration*"),
 ]
 

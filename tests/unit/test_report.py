@@ -300,6 +300,7 @@ RECORD = RunRecord(
         "postgres_fsync": "off",
     },
     environment={"python": "3.11.7", "cpu_count": "2"},
+    steps_together=replace(step("steps"), count=200, ok=198),
 )
 
 words = st.text(max_size=30)
@@ -365,6 +366,7 @@ records = st.builds(
     replace,
     st.just(RECORD),
     steps=st.lists(steps, max_size=2).map(tuple),
+    steps_together=st.one_of(st.none(), steps),
     iterations=steps,
     percentile_error=st.one_of(st.none(), st.floats(0, 1)),
     proof=proofs,
@@ -429,6 +431,7 @@ class TestTheDocument:
             "slowest",
             "unsettled_seconds",
             "comparison",
+            "steps_together",
         )
         of_schema_2 = ("validity", "validity_reasons", "generator", "percentile_error")
         for name in (*of_schema_2, "proof", *of_schema_4):

@@ -170,6 +170,7 @@ def open_docker(
                 postgres_settings=settings,
                 cpu_count=cpu_count(),
                 seeds=applied,
+                secrets=(server.secret,),
                 find_parts=lambda: (
                     Part(name="server", container=serving.container),
                     Part(name="postgres", container=postgres.container.id),
