@@ -14,6 +14,7 @@ from pytest_certload.engine.watchdog import SelfReport
 from pytest_certload.errors import ReportError
 from pytest_certload.proof.findings import ProofRecord, read_finding
 from pytest_certload.stats.curve import Curve
+from pytest_certload.stats.histogram import Histogram
 from pytest_certload.stats.slowest import SlowRequest
 from pytest_certload.stats.summary import IntervalSummary, LatencySummary, StepSummary
 from pytest_certload.stats.timeline import StepTimeline, Timeline
@@ -284,6 +285,7 @@ class RunRecord:
 
 
 def _step(document: Mapping[str, Any]) -> StepSummary:
+    histogram = document.get("histogram")
     return StepSummary(
         **{
             **document,
@@ -292,6 +294,7 @@ def _step(document: Mapping[str, Any]) -> StepSummary:
             "service_time": LatencySummary(**document["service_time"]),
             "phases": {name: LatencySummary(**phase) for name, phase in document["phases"].items()},
             "intervals": tuple(IntervalSummary(**i) for i in document.get("intervals", ())),
+            "histogram": histogram and Histogram(**_columns(histogram)),
         }
     )
 

@@ -49,6 +49,7 @@ from pytest_certload.report.terminal import (
     live_line,
 )
 from pytest_certload.stats.curve import Curve
+from pytest_certload.stats.histogram import Histogram
 from pytest_certload.stats.slowest import SlowRequest
 from pytest_certload.stats.summary import IntervalSummary, LatencySummary, StepSummary
 from pytest_certload.stats.timeline import StepTimeline, Timeline
@@ -79,6 +80,7 @@ def step(name: str, latency: LatencySummary = SOME, errors: int = 2) -> StepSumm
         service_time=latency,
         received_bytes=12_345,
         phases={"first byte": latency},
+        histogram=Histogram(edges=(4 * MS, 5 * MS, 6_300_000), counts=(90, 8)),
     )
 
 
@@ -335,6 +337,7 @@ steps = st.builds(
         ),
         max_size=2,
     ).map(tuple),
+    histogram=st.one_of(st.none(), st.just(Histogram(edges=(4 * MS, 5 * MS), counts=(3,)))),
 )
 generators = st.builds(
     replace,
@@ -426,12 +429,14 @@ class TestTheDocument:
         for threshold in old["thresholds"]:
             del threshold["missed_by"], threshold["interval"], threshold["decided"]
         for step in (old["iterations"], *old["steps"]):
-            del step["received_bytes"], step["phases"], step["intervals"]
+            del step["received_bytes"], step["phases"], step["intervals"], step["histogram"]
         read = RunRecord.from_dict({**old, "schema_version": 1})
         assert (read.validity, read.generator, read.schema_version) == ("unjudged", None, 4)
         assert read.proof == ProofRecord()
         assert (read.timeline, read.curves, read.slowest, read.comparison) == (None, {}, (), None)
-        assert read.iterations == replace(RECORD.iterations, received_bytes=0, phases={})
+        assert read.iterations == replace(
+            RECORD.iterations, received_bytes=0, phases={}, histogram=None
+        )
         assert read.thresholds == RECORD.thresholds
 
     @pytest.mark.parametrize(
