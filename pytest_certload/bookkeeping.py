@@ -27,10 +27,10 @@ from pytest_certload.report.record import (
 from pytest_certload.report.summary_files import write_summary
 from pytest_certload.stats.summary import summarize_latency
 from pytest_certload.verdict.diagnosis import Validity, generator_lag
-from pytest_certload.verdict.measure import Measure
+from pytest_certload.verdict.measure import Judgement, Measure
 from pytest_certload.verdict.result import CombinedResult, RunResult
 
-__all__ = ["Bookkeeper", "Run"]
+__all__ = ["Bookkeeper", "Run", "threshold_of"]
 
 
 @dataclass(kw_only=True)
@@ -100,19 +100,7 @@ class Run:
             generator=_generator(report),
             iterations=result.summary,
             steps=tuple(step.summary for step in result.steps.values()),
-            thresholds=tuple(
-                ThresholdRecord(
-                    metric=j.metric,
-                    step=j.step,
-                    condition=j.condition,
-                    actual=j.actual,
-                    passed=j.passed,
-                    missed_by=j.missed_by,
-                    interval=j.interval,
-                    decided=j.decided,
-                )
-                for j in dict.fromkeys(result.judgements)
-            ),
+            thresholds=tuple(threshold_of(j) for j in dict.fromkeys(result.judgements)),
             timeline=result.timeline,
             curves=result.curves,
             slowest=result.slowest,
@@ -135,6 +123,11 @@ class Run:
             stack=dict(self.stack),
             environment=_environment(),
         )
+
+
+def threshold_of(judgement: Judgement) -> ThresholdRecord:
+    """A condition, and whether it held, as reports have it."""
+    return ThresholdRecord(**asdict(judgement))
 
 
 def _per_second(count: int, report: WorkerReport) -> float:

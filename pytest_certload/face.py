@@ -56,6 +56,15 @@ class Face:
         self.state_origin = ""
         self._stack: Stack | None = None
         self._bookkeeper: Bookkeeper | None = None
+        #: By test: what its assertions say already.
+        self._told: dict[str, set[str]] = {}
+
+    @property
+    def unicode(self) -> bool:
+        """Whether pytest's terminal, and so a failure's text, can show more than ASCII."""
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        encoding = getattr(reporter and reporter._tw._file, "encoding", None) or "ascii"
+        return "utf" in encoding.lower().replace("-", "")
 
     @property
     def bookkeeper(self) -> Bookkeeper:
@@ -300,9 +309,12 @@ class Face:
             return
         from pytest_certload.report.terminal import failure_text
 
+        told = self._told.pop(item.nodeid, set())
         for run in self._bookkeeper.of_test(item.nodeid):
             if run.result is not None:
-                text = failure_text(run.record(), files=_relative(run.files))
+                text = failure_text(
+                    run.record(), files=_relative(run.files), told=told, unicode=self.unicode
+                )
                 add_section(report, f"certload {run.name}", text)
 
     def explain_comparison(self, op: str, left: object, right: object) -> list[str] | None:
@@ -315,17 +327,14 @@ class Face:
         run = self._bookkeeper.run_of(measure)
         if run is None or run.result is None:
             return None
-        result = run.result
-        lines = [str(result.judgements[-1])]
-        if measure.step is not None and measure.step not in result.steps:
-            seen = ", ".join(result.steps) or "none"
-            lines.append(f"step {measure.step!r} was never finished; steps that were: {seen}")
-        lines.append(
-            f"offered {result.offered_rate}, achieved {result.achieved_rate}, "
-            f"{result.count} iterations, {result.errors} errors"
-        )
-        if run.validity is not None and run.validity.state == "suspect":
-            lines += [f"the generator was disturbed: {reason}" for reason in run.validity.reasons]
+        from pytest_certload.bookkeeping import threshold_of
+        from pytest_certload.report.explain import explain, fitting, told_as
+
+        threshold = threshold_of(run.result.judgements[-1])
+        found = explain(run.record(), threshold, unicode=self.unicode)
+        lines = [told_as(threshold), *found.headline]
+        lines = lines[: fitting(lines)]
+        self._told.setdefault(run.nodeid, set()).update(lines)
         return lines
 
     # At the end.

@@ -46,6 +46,7 @@ class ThresholdRecord:
         missed_by: By how much it was missed, in words; None when it was not.
         interval: Where the true figure lies, 95 % sure, in words; None when that is not known.
         decided: Whether the samples are enough to tell.
+        limit: What it was compared with: nanoseconds, a share, a count or a rate; None: it is no figure.
     """
 
     metric: str
@@ -56,6 +57,7 @@ class ThresholdRecord:
     missed_by: str | None = None
     interval: str | None = None
     decided: bool = True
+    limit: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,14 +5,16 @@ Pure functions from figures to lines; who prints them, and where, is the face's 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_certload.proof.findings import BacklogFinding, DatabaseFinding, StateFinding
 from pytest_certload.stats.summary import LatencySummary, StepSummary
 from pytest_certload.units import format_duration, format_rate
 
+from .explain import error_line, explain, silence, told_as
+from .hints import hint
 from .record import GeneratorRecord, RunRecord
 
 __all__ = [
@@ -31,6 +33,9 @@ _MOST_STATEMENTS = 5
 _MOST_TABLES = 5
 _QUERY_WIDTH = 120
 _FAILURE_WIDTH = 100
+_MOST_EXPLAINED = 3
+#: Nanoseconds.
+_LONG_SILENCE = 1e9
 _SETTING = "postgres_"
 
 
@@ -115,15 +120,38 @@ def stack_line(facts: Mapping[str, str]) -> str:
     return f"on the {facts['stack']} stack: {facts['server']}{image}{postgres}{cores}"
 
 
-def failure_text(record: RunRecord, *, files: Sequence[Path] = ()) -> str:
-    """What a failed test is told beside its assertion: the run's figures and where they lie."""
+def failure_text(
+    record: RunRecord,
+    *,
+    files: Sequence[Path] = (),
+    told: Collection[str] = (),
+    unicode: bool = False,
+) -> str:
+    """What a failed test is told beside its assertion: why, the run's figures, and where they lie.
+
+    Args:
+        record: The run.
+        files: Where its report lies.
+        told: Lines that the assertion says already; they are not said again.
+        unicode: Whether blocks and ticks can be shown; else ASCII.
+    """
+    missed = [threshold for threshold in record.thresholds if not threshold.passed]
+    why: list[str] = []
+    for threshold in missed[:_MOST_EXPLAINED]:
+        found = explain(record, threshold, unicode=unicode)
+        why += [told_as(threshold), *found.headline, *found.detail]
+    if not missed:
+        why += silence(record, _LONG_SILENCE)
+    untold = [t for t in record.thresholds if t.passed or told_as(t) not in {*told, *why}]
     lines = [
+        *why,
         *_offer(record),
         *_figures(record, _FAILURE_WIDTH),
         *_found(record),
-        *_thresholds(record, unicode=False),
+        *_thresholds(replace(record, thresholds=tuple(untold), failure=None), unicode=unicode),
         *run_text(record),
     ]
+    lines = [line for line in dict.fromkeys(lines) if line not in told]
     if files:
         lines.append(f"report: {', '.join(str(file) for file in files)}")
     return "\n".join(lines)
@@ -357,9 +385,10 @@ def _count(value: int | None) -> str:
 
 def _errors(record: RunRecord) -> Iterator[str]:
     for error in record.errors[:_MOST_ERRORS]:
-        times = "once" if error.count == 1 else f"{error.count:,} times"
-        where = f" in {error.step}" if error.step and error.step != record.scenario else ""
-        yield f"{error.outcome}{where}, {times}: {error.message}"
+        yield error_line(error, record.scenario)
+        meaning = hint(error.message)
+        if meaning is not None:
+            yield f"  {meaning}"
     rest = record.errors[_MOST_ERRORS:]
     if rest:
         count = sum(error.count for error in rest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from .distribution import Distribution
 
@@ -43,7 +44,7 @@ def histogram_of(times: Distribution) -> Histogram | None:
     below = times.below(edges)
     return Histogram(
         edges=tuple(edges),
-        counts=tuple(more - less for less, more in zip(below, below[1:], strict=False)),
+        counts=tuple(more - less for less, more in pairwise(below)),
     )
 
 

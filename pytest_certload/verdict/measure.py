@@ -49,6 +49,8 @@ class Judgement:
         interval: Where the true figure lies, 95 % sure, in words; None when that is not known.
         decided: Whether that lies on one side of the limit as a whole; True of figures that are counted
             and not estimated.
+        limit: What the figure was compared with: nanoseconds, a share, a count or a rate; None: it is no
+            figure.
     """
 
     metric: str
@@ -59,6 +61,7 @@ class Judgement:
     missed_by: str | None = None
     interval: str | None = None
     decided: bool = True
+    limit: float | None = None
 
     def __str__(self) -> str:
         where = f" of step {self.step}" if self.step else ""
@@ -227,6 +230,7 @@ class Measure:
             missed_by=missed_by,
             interval=None if bounds is None else self._print_interval(*bounds),
             decided=decided,
+            limit=float(bare),
         )
 
     def _print_interval(self, low: float | None, high: float | None) -> str:

@@ -427,7 +427,12 @@ class TestTheDocument:
         for name in (*of_schema_2, "proof", *of_schema_4):
             del old[name]
         for threshold in old["thresholds"]:
-            del threshold["missed_by"], threshold["interval"], threshold["decided"]
+            del (
+                threshold["missed_by"],
+                threshold["interval"],
+                threshold["decided"],
+                threshold["limit"],
+            )
         for step in (old["iterations"], *old["steps"]):
             del step["received_bytes"], step["phases"], step["intervals"], step["histogram"]
         read = RunRecord.from_dict({**old, "schema_version": 1})
