@@ -12,11 +12,12 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from pytest_certload.engine.runner import Progress, WorkerReport
+from pytest_certload.engine.runner import WorkerReport
 from pytest_certload.export import write_samples
 from pytest_certload.options import Settings
 from pytest_certload.proof.findings import Proof
 from pytest_certload.proof.ledger import Ledger
+from pytest_certload.report.live import LiveState
 from pytest_certload.report.record import (
     ComparisonRecord,
     ErrorRecord,
@@ -158,8 +159,8 @@ class Bookkeeper:
 
     Attributes:
         settings: The options.
-        live: Shows where a run stands, once a second: scenario, progress, and p95 of the latest
-            iterations in nanoseconds; None when nobody watches.
+        live: Shows where a load stands, once a second, and is told None when it is over; None when
+            nobody watches.
         announce: Says a line to whoever watches the session.
         ledgers: Those of each test, by its node id.
         dead_stack: How the session's stack died, and in which test; None: it lives.
@@ -167,7 +168,7 @@ class Bookkeeper:
 
     settings: Settings
     announce: Callable[[str], None] = lambda text: None
-    live: Callable[[str, Progress, int | None], None] | None = None
+    live: Callable[[LiveState | None], None] | None = None
     dead_stack: str | None = None
     runs: list[Run] = field(default_factory=list)
     ledgers: dict[str, list[Ledger]] = field(default_factory=dict)

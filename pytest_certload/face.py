@@ -5,7 +5,7 @@ One ``Face`` a pytest session. What is heavy to import is imported once a load t
 
 from __future__ import annotations
 
-import shutil
+import os
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +20,8 @@ from pytest_certload.options import Settings
 
 if TYPE_CHECKING:
     from pytest_certload.bookkeeping import Bookkeeper
-    from pytest_certload.engine.runner import Progress
+    from pytest_certload.report.live import LiveState
+    from pytest_certload.report.screen import Screen
     from pytest_certload.stack import Stack
 
 __all__ = ["FACE", "Face"]
@@ -32,6 +33,8 @@ _NOT_THE_USERS = (
 )
 
 
+#: A log has a line of a load so often; a tick may come a little early.
+_LOG_SECONDS = 9.5
 _AS_FOUND = "external: as it was found"
 _AS_LEFT = "as earlier tests left it"
 
@@ -56,14 +59,15 @@ class Face:
         self.state_origin = ""
         self._stack: Stack | None = None
         self._bookkeeper: Bookkeeper | None = None
+        self._screen: Screen | None = None
+        self._logged = 0.0
         #: By test: what its assertions say already.
         self._told: dict[str, set[str]] = {}
 
     @property
     def unicode(self) -> bool:
         """Whether pytest's terminal, and so a failure's text, can show more than ASCII."""
-        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        encoding = getattr(reporter and reporter._tw._file, "encoding", None) or "ascii"
+        encoding = getattr(self._reporter and self._reporter._tw._file, "encoding", None) or "ascii"
         return "utf" in encoding.lower().replace("-", "")
 
     @property
@@ -72,7 +76,7 @@ class Face:
         if self._bookkeeper is None:
             from pytest_certload.bookkeeping import Bookkeeper
 
-            live = self.live if self._watched() else None
+            live = None if self._quiet or self._reporter is None else self.live
             self._bookkeeper = Bookkeeper(settings=self.settings, announce=self.announce, live=live)
         return self._bookkeeper
 
@@ -169,7 +173,7 @@ class Face:
 
     @contextmanager
     def _terminal(self) -> Iterator[Any]:
-        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        reporter = self._reporter
         capture = self._config.pluginmanager.get_plugin("capturemanager")
         if reporter is None:
             yield None
@@ -179,11 +183,15 @@ class Face:
             with capture.global_and_fixture_disabled():
                 yield reporter
 
-    def _watched(self) -> bool:
-        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is None or self._quiet:
-            return False
-        return bool(reporter._tw.hasmarkup and reporter.isatty)
+    @property
+    def _reporter(self) -> Any:
+        return self._config.pluginmanager.get_plugin("terminalreporter")
+
+    @property
+    def _rewritable(self) -> bool:
+        """Whether lines can be rewritten: on a terminal that nobody writes to without pytest's writer."""
+        captured = getattr(self._config.option, "capture", "no") in ("fd", "sys")
+        return captured and self._reporter.isatty and os.environ.get("TERM") not in (None, "dumb")
 
     @property
     def _quiet(self) -> bool:
@@ -233,26 +241,30 @@ class Face:
             settings = (f"{name} {value}" for name, value in stack.postgres_settings.items())
             self.announce(f"Postgres settings: {', '.join(settings)}")
 
-    def live(self, scenario: str, progress: Progress, p95: int | None) -> None:
-        """Rewrite the live line."""
-        from pytest_certload.report.terminal import LiveState, live_line
+    def live(self, state: LiveState | None) -> None:
+        """Show where a load stands: at the terminal's bottom, else in a line every ten seconds."""
+        from pytest_certload.report.live import live_lines, live_text
+        from pytest_certload.report.screen import Screen
 
-        elapsed = progress.elapsed.total_seconds
-        state = LiveState(
-            scenario=scenario,
-            elapsed=elapsed,
-            duration=progress.duration.total_seconds,
-            offered_rate=progress.offered / elapsed,
-            achieved_rate=progress.started / elapsed,
-            in_flight=progress.in_flight,
-            backlog=progress.backlog,
-            errors=progress.errors,
-            p95=p95,
-        )
-        width = shutil.get_terminal_size().columns
+        if not self._rewritable:
+            if state is None:
+                self._logged = 0.0
+            elif state.elapsed - self._logged >= _LOG_SECONDS:
+                self._logged = state.elapsed
+                self.announce(live_text(state))
+            return
         with self._terminal() as reporter:
-            if reporter is not None:
-                reporter.rewrite(live_line(state, width=width - 1), erase=True)
+            if self._screen is None:
+                self._screen = Screen(reporter._tw)
+            if state is None:
+                self._screen.wipe()
+                return
+            if not self._screen.shown:
+                reporter.ensure_newline()
+                if reporter._tw.width_of_current_line:
+                    reporter._tw.line()
+            width, _ = self._screen.size()
+            self._screen.draw(live_lines(state, width=width - 1, unicode=self.unicode))
 
     # When a test is over.
 

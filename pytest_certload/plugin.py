@@ -108,11 +108,8 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Print the closing table."""
-    writer = terminalreporter._tw
-    encoding = getattr(writer._file, "encoding", None) or "ascii"
-    lines = config.stash[FACE].closing_lines(
-        writer.fullwidth, unicode="utf" in encoding.lower().replace("-", "")
-    )
+    face = config.stash[FACE]
+    lines = face.closing_lines(terminalreporter._tw.fullwidth, unicode=face.unicode)
     if lines:
         terminalreporter.section("load tests")
         for line in lines:

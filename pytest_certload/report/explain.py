@@ -321,7 +321,8 @@ def _processes_then(record: RunRecord, spell: Spell | None) -> Iterator[str]:
         if then:
             usual = f" (else {mean(others):.2f})" if others else ""
             told.append(f"{part.name} {mean(then):.2f}{usual}")
-    if told:
+    if len(told) > 1:
+        # The generator alone tells nothing of the stack.
         yield f"cores in use then: {', '.join(told)}"
 
 

@@ -1,4 +1,4 @@
-"""What does a person read? The live line, the closing table, and the text of a failure.
+"""What does a person read? The closing table, and the text of a failure.
 
 Pure functions from figures to lines; who prints them, and where, is the face's business.
 """
@@ -6,7 +6,7 @@ Pure functions from figures to lines; who prints them, and where, is the face's 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from pytest_certload.proof.findings import BacklogFinding, DatabaseFinding, StateFinding
@@ -18,10 +18,8 @@ from .hints import hint
 from .record import GeneratorRecord, RunRecord
 
 __all__ = [
-    "LiveState",
     "closing_table",
     "failure_text",
-    "live_line",
     "preflight_text",
     "run_text",
     "stack_line",
@@ -37,47 +35,6 @@ _MOST_EXPLAINED = 3
 #: Nanoseconds.
 _LONG_SILENCE = 1e9
 _SETTING = "postgres_"
-
-
-@dataclass(frozen=True, kw_only=True)
-class LiveState:
-    """Where a run stands.
-
-    Attributes:
-        scenario: Its name.
-        elapsed, duration: Seconds since the load began; of the whole load.
-        offered_rate, achieved_rate: Iterations due, and started, per second so far.
-        in_flight: Iterations at work.
-        backlog: Iterations that are due and wait for a slot.
-        errors: Iterations that failed so far.
-        p95: Of the latest response times, nanoseconds; None without samples.
-    """
-
-    scenario: str
-    elapsed: float
-    duration: float
-    offered_rate: float
-    achieved_rate: float
-    in_flight: int
-    backlog: int
-    errors: int
-    p95: int | None
-
-
-def live_line(state: LiveState, *, width: int) -> str:
-    """The one line that is rewritten while the load runs, cut to ``width`` columns."""
-    p95 = "-" if state.p95 is None else format_duration(state.p95)
-    return (
-        f"{state.scenario} {_clock(state.elapsed)}/{_clock(state.duration)}"
-        f"  offered {format_rate(state.offered_rate)}, achieved {format_rate(state.achieved_rate)}"
-        f"  in flight {state.in_flight:,}  backlog {state.backlog:,}"
-        f"  errors {state.errors:,}  p95 {p95}"
-    )[:width]
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes}:{rest:02d}"
 
 
 def closing_table(records: Sequence[RunRecord], *, width: int, unicode: bool) -> list[str]:

@@ -109,13 +109,16 @@ class TestTheHeadline:
         proof = replace(
             PROOF,
             database=replace(DATABASE, moments=tuple(looks)),
-            processes=(replace(PROOF.processes[0], moments=tuple(readings)),),
+            processes=tuple(
+                replace(PROOF.processes[0], name=name, moments=tuple(readings))
+                for name in ("server", "generator")
+            ),
         )
         told = explain(replace(stalled(), proof=proof), P95, unicode=True).headline[2:]
         assert told == (
             "database then: mostly waits for Lock:tuple; 40.0 connections at work, "
             "39 waited for a lock; else 2.0 at work",
-            "cores in use then: server 0.05 (else 0.50)",
+            "cores in use then: server 0.05 (else 0.50), generator 0.05 (else 0.50)",
         )
 
     def test_a_database_that_was_not_asked(self) -> None:

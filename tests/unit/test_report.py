@@ -43,10 +43,8 @@ from pytest_certload.report.record import (
 )
 from pytest_certload.report.summary_files import check_writable, write_summary
 from pytest_certload.report.terminal import (
-    LiveState,
     closing_table,
     failure_text,
-    live_line,
 )
 from pytest_certload.stats.curve import Curve
 from pytest_certload.stats.histogram import Histogram
@@ -609,25 +607,3 @@ def test_many_kinds_of_error_are_cut_and_counted() -> None:
     text = failure_text(replace(RECORD, errors=many))
     assert text.count("unexpected status in new-nonce, once: ") == 10
     assert "4 more kinds of error, 4 in all: see the report" in text
-
-
-@given(st.integers(1, 200))
-def test_the_live_line_fits(width: int) -> None:
-    state = LiveState(
-        scenario="storm",
-        elapsed=75.4,
-        duration=300,
-        offered_rate=167,
-        achieved_rate=166.5,
-        in_flight=12,
-        backlog=1234,
-        errors=5,
-        p95=4_200_000,
-    )
-    line = live_line(state, width=width)
-    assert len(line) <= width
-    whole = (
-        "storm 1:15/5:00  offered 167/s, achieved 166.5/s  in flight 12  backlog 1,234  "
-        "errors 5  p95 4.2 ms"
-    )
-    assert whole.startswith(line)
