@@ -355,14 +355,19 @@ class Face:
         """The closing table."""
         if self._bookkeeper is None:
             return []
-        from pytest_certload.report.terminal import closing_table
+        from pytest_certload.report.terminal import closing_table, files_line
 
         runs = [run for run in self._bookkeeper.runs if run.result is not None]
         if not runs:
             return []
-        lines = closing_table([run.record() for run in runs], width=width, unicode=unicode)
-        folders = sorted({str(path.parent) for run in runs for path in _relative(run.files)})
-        return [*lines, f"summaries in {', '.join(folders)}"] if folders else lines
+        lines = closing_table(
+            [run.record() for run in runs],
+            width=width,
+            unicode=unicode,
+            wrap=self._reporter is not None and self._reporter.isatty,
+        )
+        where = files_line(_relative([file for run in runs for file in run.files]))
+        return lines if where is None else [*lines, where]
 
 
 FACE = pytest.StashKey[Face]()

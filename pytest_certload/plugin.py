@@ -113,4 +113,5 @@ def pytest_terminal_summary(
     if lines:
         terminalreporter.section("load tests")
         for line in lines:
-            terminalreporter.write_line(line)
+            tone = getattr(line, "tone", "")
+            terminalreporter.write_line(line, **({tone: True} if tone else {}))

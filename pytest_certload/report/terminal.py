@@ -5,27 +5,32 @@ Pure functions from figures to lines; who prints them, and where, is the face's 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from pytest_certload.proof.findings import BacklogFinding, DatabaseFinding, StateFinding
-from pytest_certload.stats.summary import LatencySummary, StepSummary
 from pytest_certload.units import format_duration, format_rate
 
 from .explain import error_line, explain, silence, told_as
 from .hints import hint
 from .record import GeneratorRecord, RunRecord
+from .table import figure_tables, footnotes
+from .tone import Toned, indented, wrapped
 
 __all__ = [
     "closing_table",
     "failure_text",
+    "files_line",
     "preflight_text",
     "run_text",
     "stack_line",
 ]
 
-_FIGURES = ("p50", "p90", "p95", "p99", "max")
+#: The colour of a run, by its state.
+_TONES = {"passed": "green", "failed": "red", "interrupted": "yellow"}
+_MOST_FILES = 4
 _MOST_ERRORS = 10
 _MOST_STATEMENTS = 5
 _MOST_TABLES = 5
@@ -37,30 +42,61 @@ _LONG_SILENCE = 1e9
 _SETTING = "postgres_"
 
 
-def closing_table(records: Sequence[RunRecord], *, width: int, unicode: bool) -> list[str]:
+def closing_table(
+    records: Sequence[RunRecord], *, width: int, unicode: bool, wrap: bool = False
+) -> list[str]:
     """The figures of every run: a heading, a row a step, a line a threshold; what it ran on, once.
 
     Args:
         records: The runs, in their order.
         width: Columns there are; a table that is wider is stacked.
+        wrap: Whether other lines that are too long go on beneath; on a screen they should, in a file that
+            is searched they should not.
         unicode: Whether ticks and crosses can be shown; else ``ok`` and ``FAIL``.
     """
     lines: list[str] = []
     stack = ""
-    for record in records:
+    tables = figure_tables(records, width=width - 2, unicode=unicode)
+    for record, table in zip(records, tables, strict=True):
         if lines:
             lines.append("")
         if stack_line(record.stack) != stack:
             stack = stack_line(record.stack)
             lines += [stack, ""]
-        lines += [
-            f"{record.scenario}: {record.state}",
-            *(f"  {line}" for line in _offer(record)),
-            *(f"  {line}" for line in _figures(record, width - 2)),
-            *(f"  {line}" for line in _found(record)),
-            *(f"  {line}" for line in _thresholds(record, unicode=unicode)),
-        ]
-    return lines
+        lines.append(Toned(f"{record.scenario}: {record.state}", _TONES.get(record.state, "")))
+        for part in (
+            _offer(record),
+            table,
+            _found(record),
+            _thresholds(record, unicode=unicode),
+        ):
+            lines += indented(part)
+    notes = list(footnotes(records))
+    if notes:
+        lines += ["", *notes]
+    # A space that must not be a line's end is one like others where it is read.
+    return [_spaced(line) for line in (wrapped(lines, width) if wrap else lines)]
+
+
+def _spaced(line: str) -> str:
+    tone = line.tone if isinstance(line, Toned) else ""
+    return Toned(line.replace("\xa0", " "), tone)
+
+
+def files_line(files: Sequence[Path]) -> str | None:
+    """Where the reports lie, in a line; None: there are none."""
+    if not files:
+        return None
+    if len(files) <= _MOST_FILES:
+        return f"files: {', '.join(str(file) for file in files)}"
+    folders: dict[Path, Counter[str]] = {}
+    for file in files:
+        kind = f"{file.stem.split('-')[0]}-…{file.suffix}" if "-" in file.stem else file.name
+        folders.setdefault(file.parent, Counter())[kind] += 1
+    return "files: " + "; ".join(
+        ", ".join(f"{count} {folder / kind}" for kind, count in kinds.items())
+        for folder, kinds in folders.items()
+    )
 
 
 def stack_line(facts: Mapping[str, str]) -> str:
@@ -101,14 +137,14 @@ def failure_text(
         why += silence(record, _LONG_SILENCE)
     untold = [t for t in record.thresholds if t.passed or told_as(t) not in {*told, *why}]
     lines = [
-        *why,
+        *(line for line in dict.fromkeys(why) if line not in told),
         *_offer(record),
-        *_figures(record, _FAILURE_WIDTH),
+        *figure_tables([record], width=_FAILURE_WIDTH, unicode=unicode)[0],
         *_found(record),
         *_thresholds(replace(record, thresholds=tuple(untold), failure=None), unicode=unicode),
-        *run_text(record),
+        *(line for line in run_text(record) if line not in {*told, *why}),
+        *footnotes([record]),
     ]
-    lines = [line for line in dict.fromkeys(lines) if line not in told]
     if files:
         lines.append(f"report: {', '.join(str(file) for file in files)}")
     return "\n".join(lines)
@@ -153,7 +189,7 @@ def _offer(record: RunRecord) -> Iterator[str]:
     if record.generator is not None:
         yield f"generator {record.validity}: {_generator(record.generator)}"
     for reason in record.validity_reasons:
-        yield f"{record.validity}: {reason}"
+        yield Toned(f"{record.validity}: {reason}", "yellow")
     checks = record.proof.preflight
     if checks:
         # A load that was made had no other; what failed is told in the error instead of it.
@@ -166,7 +202,10 @@ def _offer(record: RunRecord) -> Iterator[str]:
         yield f"reduced, not the full contract: {', '.join(record.reduced)}"
     if record.unsettled_seconds is not None:
         begun = format_duration(record.unsettled_seconds * 1e9)
-        yield f"not settled: response times were coming down for {begun}; warm up for longer"
+        yield Toned(
+            f"not settled: response times were coming down for {begun}; warm up for longer",
+            "yellow",
+        )
     if record.state == "interrupted":
         yield "interrupted: the figures are partial"
     yield from _processes(record)
@@ -201,54 +240,22 @@ def _generator(own: GeneratorRecord) -> str:
     )
 
 
-def _figures(record: RunRecord, width: int) -> list[str]:
-    rows = [("iterations", record.iterations), *((step.name, step) for step in record.steps)]
-    table = _table(rows)
-    return table if len(table[0]) <= width else list(_stacked(rows))
-
-
-def _table(rows: Sequence[tuple[str, StepSummary]]) -> list[str]:
-    cells = [["", "count", "rate", "errors", "", *_FIGURES]]
-    for name, step in rows:
-        counts = [f"{step.count:,}", format_rate(step.rate), f"{step.errors:,}"]
-        cells.append([name, *counts, "response time", *_latency(step.response_time)])
-        cells.append(["", "", "", "", "service time", *_latency(step.service_time)])
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    # Words stand to the left, figures to the right.
-    return [
-        "  ".join(
-            cell.ljust(size) if column in (0, 4) else cell.rjust(size)
-            for column, (cell, size) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in cells
-    ]
-
-
-def _stacked(rows: Iterable[tuple[str, StepSummary]]) -> Iterator[str]:
-    for name, step in rows:
-        yield f"{name}: {step.count:,}, {format_rate(step.rate)}, {step.errors:,} errors"
-        for kind, latency in (("response", step.response_time), ("service", step.service_time)):
-            figures = zip(_FIGURES, _latency(latency), strict=True)
-            yield f"  {kind:8} " + "  ".join(f"{label} {value}" for label, value in figures)
-
-
-def _latency(latency: LatencySummary) -> list[str]:
-    values = (getattr(latency, figure) for figure in _FIGURES)
-    return ["-" if value is None else format_duration(value) for value in values]
-
-
 def _thresholds(record: RunRecord, *, unicode: bool) -> Iterator[str]:
     held, missed, doubtful = ("✓", "✗", "?") if unicode else ("ok  ", "FAIL", "ok? ")
     for threshold in record.thresholds:
         where = f"{threshold.step}: " if threshold.step else ""
         sure = f"; {threshold.interval}" if threshold.interval else ""
         doubt = "" if threshold.decided else "; not decided by so few samples"
-        mark = (held if threshold.decided else doubtful) if threshold.passed else missed
-        yield (
-            f"{mark} {where}{threshold.metric} {threshold.condition} ({threshold.actual}{sure}{doubt})"
+        mark, tone = (missed, "red")
+        if threshold.passed:
+            mark, tone = (held, "green") if threshold.decided else (doubtful, "yellow")
+        yield Toned(
+            f"{mark} {where}{threshold.metric} {threshold.condition} "
+            f"({threshold.actual}{sure}{doubt})",
+            tone,
         )
     if record.failure and all(threshold.passed for threshold in record.thresholds):
-        yield f"{missed} {record.failure}"
+        yield Toned(f"{missed} {record.failure}", "red")
 
 
 def _worst(record: RunRecord) -> Iterator[str]:
