@@ -314,7 +314,8 @@ def _processes_then(record: RunRecord, spell: Spell | None) -> Iterator[str]:
         return
     told = []
     for part in record.proof.processes:
-        then, others = [], []
+        then: list[float] = []
+        others: list[float] = []
         for reading in part.moments:
             within = spell.begin < reading.at and reading.at - _READING < spell.end
             (then if within else others).append(reading.cores)

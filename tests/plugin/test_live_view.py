@@ -10,6 +10,8 @@ import signal
 import struct
 import sys
 import termios
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -81,7 +83,7 @@ def watch(
     columns: int = 120,
     narrower: int | None = None,
     interrupt: bool = False,
-    **environment: str,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Seen:
     """Run pytest on a terminal of its own; once the live view is there, make it narrower, or press Ctrl-C."""
     process, terminal = pty.fork()
@@ -93,8 +95,7 @@ def watch(
         os.execvpe(
             sys.executable,
             [sys.executable, "-m", "pytest", "-m", "scale or slow", *arguments],
-            {**keep, "TERM": "xterm-256color", "PYTHONPATH": os.pathsep.join(sys.path)}
-            | environment,
+            {**keep, "TERM": "xterm-256color", "PYTHONPATH": os.pathsep.join(sys.path), **environment},
         )
     resize(terminal, columns)
     sent = b""
@@ -208,14 +209,14 @@ def test_a_terminal_that_becomes_narrower_keeps_what_stood_there(
 def test_it_has_no_colour_where_there_is_to_be_none(
     pytester: pytest.Pytester, arguments: tuple[str, ...], environment: dict[str, str]
 ) -> None:
-    seen = watch(pytester, *arguments, **environment)
+    seen = watch(pytester, *arguments, environment=environment)
     assert drawn(seen)
     assert not re.search(r"\x1b\[[\d;]*m", seen.sent)
 
 
 @pytest.mark.parametrize("environment", [{}, {"TERM": "dumb"}], ids=["-q", "dumb"])
 def test_there_is_none(pytester: pytest.Pytester, environment: dict[str, str]) -> None:
-    seen = watch(pytester, *([] if environment else ["-q"]), **environment)
+    seen = watch(pytester, *([] if environment else ["-q"]), environment=environment)
     assert not drawn(seen)
     assert "2 passed" in seen.text
 

@@ -209,7 +209,6 @@ class TestTheScreen:
             assert terminal.rows() == ["before", "first one", "second"]
         screen.draw(ONE)
         assert terminal.rows() == ["before", "alone"]
-        assert screen.shown
         screen.wipe()
         assert not screen.shown
         assert terminal.rows() == ["before", ""]
