@@ -62,7 +62,9 @@ class Screen:
             for line in lines
         )
         self._lengths = [sum(len(part) for part, _ in line) for line in lines]
-        self._file.write(begin + text)
+        # As pytest does: what a terminal cannot show must not end a load.
+        encoding = getattr(self._file, "encoding", None) or "ascii"
+        self._file.write(begin + text.encode(encoding, "replace").decode(encoding))
         self._file.flush()
 
     def wipe(self) -> None:

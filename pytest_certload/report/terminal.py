@@ -26,6 +26,7 @@ __all__ = [
     "preflight_text",
     "run_text",
     "stack_line",
+    "why_text",
 ]
 
 #: The colour of a run, by its state.
@@ -128,13 +129,7 @@ def failure_text(
         told: Lines that the assertion says already; they are not said again.
         unicode: Whether blocks and ticks can be shown; else ASCII.
     """
-    missed = [threshold for threshold in record.thresholds if not threshold.passed]
-    why: list[str] = []
-    for threshold in missed[:_MOST_EXPLAINED]:
-        found = explain(record, threshold, unicode=unicode)
-        why += [told_as(threshold), *found.headline, *found.detail]
-    if not missed:
-        why += silence(record, _LONG_SILENCE)
+    why = why_text(record, unicode=unicode)
     untold = [t for t in record.thresholds if t.passed or told_as(t) not in {*told, *why}]
     lines = [
         *(line for line in dict.fromkeys(why) if line not in told),
@@ -148,6 +143,23 @@ def failure_text(
     if files:
         lines.append(f"report: {', '.join(str(file) for file in files)}")
     return "\n".join(lines)
+
+
+def why_text(record: RunRecord, *, unicode: bool) -> list[str]:
+    """Why the first few conditions did not hold; without such, whether nothing was answered for long.
+
+    Args:
+        record: The run.
+        unicode: Whether blocks can be shown; else ASCII.
+    """
+    missed = [threshold for threshold in record.thresholds if not threshold.passed]
+    if not missed:
+        return list(silence(record, _LONG_SILENCE))
+    lines: list[str] = []
+    for threshold in missed[:_MOST_EXPLAINED]:
+        found = explain(record, threshold, unicode=unicode)
+        lines += [told_as(threshold), *found.headline, *found.detail]
+    return lines
 
 
 def run_text(record: RunRecord) -> list[str]:

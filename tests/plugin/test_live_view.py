@@ -95,7 +95,12 @@ def watch(
         os.execvpe(
             sys.executable,
             [sys.executable, "-m", "pytest", "-m", "scale or slow", *arguments],
-            {**keep, "TERM": "xterm-256color", "PYTHONPATH": os.pathsep.join(sys.path), **environment},
+            {
+                **keep,
+                "TERM": "xterm-256color",
+                "PYTHONPATH": os.pathsep.join(sys.path),
+                **environment,
+            },
         )
     resize(terminal, columns)
     sent = b""

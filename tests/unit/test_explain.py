@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from pytest_certload.report.blocks import bar, histogram_lines, sparkline
 from pytest_certload.report.explain import explain, fitting, told_as
 from pytest_certload.report.hints import hint
 from pytest_certload.report.record import ErrorRecord, RunRecord, ThresholdRecord
+from pytest_certload.report.summary_files import write_summary
 from pytest_certload.report.terminal import failure_text
 from pytest_certload.report.when import format_spells, spells_of
 from pytest_certload.samples import Observation, Outcome, Samples
@@ -306,6 +308,13 @@ class TestWhatIsSaidOnce:
         assert rest.startswith("response times of whole iterations:\n")
         assert not any(line in rest for line in said)
         assert "FAIL response time p95" not in rest
+
+    def test_the_summary_for_people_says_it_too(self, tmp_path: Path) -> None:
+        _, text = write_summary(replace(stalled(), thresholds=(P95,)), tmp_path)
+        lines = text.read_text("utf-8").splitlines()
+        at = lines.index(told_as(P95))
+        assert lines[at + 1].startswith("one spell, from 12 s to 13.9 s")
+        assert any("◄ limit 200 ms" in line for line in lines)
 
     def test_a_stall_is_said_though_no_condition_was_missed(self) -> None:
         run = replace(stalled(), thresholds=(), failure="InvalidRun: not offered")

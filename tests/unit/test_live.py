@@ -255,6 +255,12 @@ class TestTheScreen:
         Screen(writer).draw(TWO)
         assert other.getvalue() == "\x1b[31mfirst \x1b[0mone\nsecond"
 
+    def test_what_cannot_be_shown_ends_no_load(self) -> None:
+        raw = io.BytesIO()
+        file = io.TextIOWrapper(raw, encoding="ascii")
+        Screen(TerminalWriter(file)).draw([[("p95 87 µs", "")]])
+        assert raw.getvalue() == b"p95 87 ?s"
+
     def test_wiping_nothing_writes_nothing(self, terminal: Terminal) -> None:
         Screen(TerminalWriter(terminal)).wipe()
         assert terminal.getvalue() == ""
