@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from pytest_certload.engine.runner import Progress, WorkerReport
+from pytest_certload.engine.runner import WorkerReport
 from pytest_certload.errors import ThresholdsMissed
 from pytest_certload.export import write_samples
 from pytest_certload.options import Settings
@@ -20,6 +20,7 @@ from pytest_certload.proof.findings import Proof
 from pytest_certload.proof.ledger import Ledger
 from pytest_certload.redaction import Redactor
 from pytest_certload.report.outputs import write_run_formats
+from pytest_certload.report.live import LiveState
 from pytest_certload.report.record import (
     ComparisonRecord,
     ErrorRecord,
@@ -35,7 +36,7 @@ from pytest_certload.verdict.measure import Judgement, Measure
 from pytest_certload.verdict.result import CombinedResult, RunResult
 from pytest_certload.verdict.thresholds import Threshold
 
-__all__ = ["Bookkeeper", "Run"]
+__all__ = ["Bookkeeper", "Run", "threshold_of"]
 
 
 @dataclass(kw_only=True)
@@ -112,20 +113,7 @@ class Run:
             generator=_generator(report),
             iterations=result.summary,
             steps=tuple(step.summary for step in result.steps.values()),
-            thresholds=tuple(
-                ThresholdRecord(
-                    metric=j.metric,
-                    step=j.step,
-                    condition=j.condition,
-                    actual=j.actual,
-                    passed=j.passed,
-                    missed_by=j.missed_by,
-                    interval=j.interval,
-                    decided=j.decided,
-                    expression=j.expression,
-                )
-                for j in dict.fromkeys(result.judgements)
-            ),
+            thresholds=tuple(threshold_of(j) for j in dict.fromkeys(result.judgements)),
             timeline=result.timeline,
             curves=result.curves,
             slowest=result.slowest,
@@ -149,6 +137,11 @@ class Run:
             environment=_environment(),
             steps_together=result.steps_together,
         )
+
+
+def threshold_of(judgement: Judgement) -> ThresholdRecord:
+    """A condition, and whether it held, as reports have it."""
+    return ThresholdRecord(**asdict(judgement))
 
 
 def _per_second(count: int, report: WorkerReport) -> float:
@@ -179,8 +172,8 @@ class Bookkeeper:
 
     Attributes:
         settings: The options.
-        live: Shows where a run stands, once a second: scenario, progress, and p95 of the latest
-            iterations in nanoseconds; None when nobody watches.
+        live: Shows where a load stands, once a second, and is told None when it is over; None when
+            nobody watches.
         announce: Says a line to whoever watches the session.
         ledgers: Those of each test, by its node id.
         redactor: Takes secrets out of all that is written.
@@ -191,8 +184,8 @@ class Bookkeeper:
 
     settings: Settings
     announce: Callable[[str], None] = lambda text: None
-    live: Callable[[str, Progress, int | None], None] | None = None
     redactor: Redactor = field(default_factory=Redactor)
+    live: Callable[[LiveState | None], None] | None = None
     dead_stack: str | None = None
     runs: list[Run] = field(default_factory=list)
     ledgers: dict[str, list[Ledger]] = field(default_factory=dict)

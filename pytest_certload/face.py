@@ -6,7 +6,6 @@ One ``Face`` a pytest session. What is heavy to import is imported once a load t
 from __future__ import annotations
 
 import os
-import shutil
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,8 +20,9 @@ from pytest_certload.options import Settings
 
 if TYPE_CHECKING:
     from pytest_certload.bookkeeping import Bookkeeper
-    from pytest_certload.engine.runner import Progress
+    from pytest_certload.report.live import LiveState
     from pytest_certload.report.otel import Push
+    from pytest_certload.report.screen import Screen
     from pytest_certload.stack import Stack
 
 __all__ = ["FACE", "Face"]
@@ -34,6 +34,8 @@ _NOT_THE_USERS = (
 )
 
 
+#: A log has a line of a load so often; a tick may come a little early.
+_LOG_SECONDS = 9.5
 _AS_FOUND = "external: as it was found"
 _AS_LEFT = "as earlier tests left it"
 
@@ -64,6 +66,16 @@ class Face:
         self._push: Push | None = None
         self._stack: Stack | None = None
         self._bookkeeper: Bookkeeper | None = None
+        self._screen: Screen | None = None
+        self._logged = 0.0
+        #: By test: what its assertions say already.
+        self._told: dict[str, set[str]] = {}
+
+    @property
+    def unicode(self) -> bool:
+        """Whether pytest's terminal, and so a failure's text, can show more than ASCII."""
+        encoding = getattr(self._reporter and self._reporter._tw._file, "encoding", None) or "ascii"
+        return "utf" in encoding.lower().replace("-", "")
 
     @property
     def bookkeeper(self) -> Bookkeeper:
@@ -71,11 +83,10 @@ class Face:
         if self._bookkeeper is None:
             from pytest_certload.bookkeeping import Bookkeeper
 
-            live = self.live if self._watched() else None
             self._bookkeeper = Bookkeeper(
                 settings=self.settings,
                 announce=self.announce,
-                live=live,
+                live=None if self._quiet or self._reporter is None else self.live,
                 redactor=self.redactor,
             )
         return self._bookkeeper
@@ -175,7 +186,7 @@ class Face:
 
     @contextmanager
     def _terminal(self) -> Iterator[Any]:
-        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        reporter = self._reporter
         capture = self._config.pluginmanager.get_plugin("capturemanager")
         if reporter is None:
             yield None
@@ -185,11 +196,15 @@ class Face:
             with capture.global_and_fixture_disabled():
                 yield reporter
 
-    def _watched(self) -> bool:
-        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is None or self._quiet:
-            return False
-        return bool(reporter._tw.hasmarkup and reporter.isatty)
+    @property
+    def _reporter(self) -> Any:
+        return self._config.pluginmanager.get_plugin("terminalreporter")
+
+    @property
+    def _rewritable(self) -> bool:
+        """Whether lines can be rewritten: on a terminal that nobody writes to without pytest's writer."""
+        captured = getattr(self._config.option, "capture", "no") in ("fd", "sys")
+        return captured and self._reporter.isatty and os.environ.get("TERM") not in (None, "dumb")
 
     @property
     def _quiet(self) -> bool:
@@ -250,26 +265,30 @@ class Face:
             settings = (f"{name} {value}" for name, value in stack.postgres_settings.items())
             self.announce(f"Postgres settings: {', '.join(settings)}")
 
-    def live(self, scenario: str, progress: Progress, p95: int | None) -> None:
-        """Rewrite the live line."""
-        from pytest_certload.report.terminal import LiveState, live_line
+    def live(self, state: LiveState | None) -> None:
+        """Show where a load stands: at the terminal's bottom, else in a line every ten seconds."""
+        from pytest_certload.report.live import live_lines, live_text
+        from pytest_certload.report.screen import Screen
 
-        elapsed = progress.elapsed.total_seconds
-        state = LiveState(
-            scenario=scenario,
-            elapsed=elapsed,
-            duration=progress.duration.total_seconds,
-            offered_rate=progress.offered / elapsed,
-            achieved_rate=progress.started / elapsed,
-            in_flight=progress.in_flight,
-            backlog=progress.backlog,
-            errors=progress.errors,
-            p95=p95,
-        )
-        width = shutil.get_terminal_size().columns
+        if not self._rewritable:
+            if state is None:
+                self._logged = 0.0
+            elif state.elapsed - self._logged >= _LOG_SECONDS:
+                self._logged = state.elapsed
+                self.announce(live_text(state))
+            return
         with self._terminal() as reporter:
-            if reporter is not None:
-                reporter.rewrite(live_line(state, width=width - 1), erase=True)
+            if self._screen is None:
+                self._screen = Screen(reporter._tw)
+            if state is None:
+                self._screen.wipe()
+                return
+            if not self._screen.shown:
+                reporter.ensure_newline()
+                if reporter._tw.width_of_current_line:
+                    reporter._tw.line()
+            width, _ = self._screen.size()
+            self._screen.draw(live_lines(state, width=width - 1, unicode=self.unicode))
 
     # When a test is over.
 
@@ -337,9 +356,12 @@ class Face:
         missed = self._bookkeeper.missed(item.nodeid)
         if missed is not None and not isinstance(error.value, ThresholdsMissed):
             add_section(report, "certload thresholds", str(missed))
+        told = self._told.pop(item.nodeid, set())
         for run in self._bookkeeper.of_test(item.nodeid):
             if run.result is not None:
-                text = failure_text(run.record(), files=_relative(run.files))
+                text = failure_text(
+                    run.record(), files=_relative(run.files), told=told, unicode=self.unicode
+                )
                 add_section(report, f"certload {run.name}", text)
 
     def redact(self, item: pytest.Item, report: pytest.TestReport) -> None:
@@ -360,17 +382,14 @@ class Face:
         run = self._bookkeeper.run_of(measure)
         if run is None or run.result is None:
             return None
-        result = run.result
-        lines = [str(result.judgements[-1])]
-        if measure.step is not None and measure.step not in result.steps:
-            seen = ", ".join(result.steps) or "none"
-            lines.append(f"step {measure.step!r} was never finished; steps that were: {seen}")
-        lines.append(
-            f"offered {result.offered_rate}, achieved {result.achieved_rate}, "
-            f"{result.count} iterations, {result.errors} errors"
-        )
-        if run.validity is not None and run.validity.state == "suspect":
-            lines += [f"the generator was disturbed: {reason}" for reason in run.validity.reasons]
+        from pytest_certload.bookkeeping import threshold_of
+        from pytest_certload.report.explain import explain, fitting, told_as
+
+        threshold = threshold_of(run.result.judgements[-1])
+        found = explain(run.record(), threshold, unicode=self.unicode)
+        lines = [told_as(threshold), *found.headline]
+        lines = lines[: fitting(lines)]
+        self._told.setdefault(run.nodeid, set()).update(lines)
         return lines
 
     # In other formats.
@@ -440,19 +459,24 @@ class Face:
         """The closing table."""
         if self._bookkeeper is None:
             return []
-        from pytest_certload.report.terminal import closing_table
+        from pytest_certload.report.terminal import closing_table, files_line
 
         runs = [run for run in self._bookkeeper.runs if run.result is not None]
         if not runs:
             return []
-        lines = closing_table([run.record() for run in runs], width=width, unicode=unicode)
+        lines = closing_table(
+            [run.record() for run in runs],
+            width=width,
+            unicode=unicode,
+            wrap=self._reporter is not None and self._reporter.isatty,
+        )
         lines += [
             f"threshold {threshold.text!r} was about no load of this session: none had such a step or scenario"
             for threshold in self.settings.thresholds
             if threshold not in self._bookkeeper.met
         ]
-        folders = sorted({str(path.parent) for run in runs for path in _relative(run.files)})
-        return [*lines, f"summaries in {', '.join(folders)}"] if folders else lines
+        where = files_line(_relative([file for run in runs for file in run.files]))
+        return lines if where is None else [*lines, where]
 
 
 FACE = pytest.StashKey[Face]()

@@ -117,13 +117,11 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Print the closing table."""
-    writer = terminalreporter._tw
-    encoding = getattr(writer._file, "encoding", None) or "ascii"
-    lines = config.stash[FACE].closing_lines(
-        writer.fullwidth, unicode="utf" in encoding.lower().replace("-", "")
-    )
-    lines += config.stash[FACE].notes
+    face = config.stash[FACE]
+    lines = face.closing_lines(terminalreporter._tw.fullwidth, unicode=face.unicode)
+    lines += face.notes
     if lines:
         terminalreporter.section("load tests")
         for line in lines:
-            terminalreporter.write_line(line)
+            tone = getattr(line, "tone", "")
+            terminalreporter.write_line(line, **({tone: True} if tone else {}))

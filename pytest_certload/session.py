@@ -25,7 +25,7 @@ from pytest_certload.engine.collector import QuietCollector
 from pytest_certload.engine.executors import Executor
 from pytest_certload.engine.executors.constant_arrival_rate import ConstantArrivalRate
 from pytest_certload.engine.executors.constant_vus import ConstantVUs
-from pytest_certload.engine.runner import Progress, ScenarioRun, execute_together
+from pytest_certload.engine.runner import ScenarioRun, execute_together
 from pytest_certload.engine.scenario import (
     IterationFunction,
     Scenario,
@@ -42,11 +42,11 @@ from pytest_certload.proof.ledger import Ledger
 from pytest_certload.proof.preflight import Preflight, failure_of, make_checks, reachable
 from pytest_certload.proof.processes import PartDeath, ProcessWitness
 from pytest_certload.proof.witness import Witness, looking_on
+from pytest_certload.report.live import LiveBoard
 from pytest_certload.run_options import CheckedOptions, RunOptions
 from pytest_certload.samples import Outcome
 from pytest_certload.stack import Endpoint
 from pytest_certload.stack.hosts import check_base_url, check_host
-from pytest_certload.stats.live import LiveWindow
 from pytest_certload.units import Duration, Rate, parse_duration, parse_rate
 from pytest_certload.verdict.diagnosis import diagnose
 from pytest_certload.verdict.held import missed
@@ -291,6 +291,9 @@ class Load:
         self._traffic = []
         runs: list[tuple[Run, ScenarioRun]] = []
         async with AsyncExitStack() as clients:
+            board = self._board([s for s, _ in scaled])
+            if board is not None:
+                clients.callback(board.close)
             for scenario, reduced in scaled:
                 opened = _clients(
                     endpoint,
@@ -301,8 +304,6 @@ class Load:
                 )
                 for client in opened:
                     await clients.enter_async_context(client)
-                window = LiveWindow()
-                live = self._bookkeeper.live
                 engine = ScenarioRun(
                     scenario,
                     clients=opened,
@@ -311,12 +312,17 @@ class Load:
                     grace=checked.grace_period,
                     seed=checked.seed,
                     keep_samples=keep_samples,
-                    on_progress=None if live is None else _shower(live, scenario.name, window),
-                    on_finish=None if live is None else window.note,
+                    on_progress=None if board is None else board.teller(scenario.name),
+                    on_finish=None if board is None else board.window.note,
                 )
                 run = self._open(
                     scenario.name, scenario.executor, reduced, stack, checked.must_be_answered
                 )
+                if scenario.start:
+                    run.parameters = {
+                        **run.parameters,
+                        "start_seconds": scenario.start.total_seconds,
+                    }
                 run.proof.preflight.extend(findings)
                 runs.append((run, engine))
                 self._traffic.append(engine.traffic)
@@ -460,6 +466,14 @@ class Load:
         if failure:
             raise failure
         return findings
+
+    def _board(self, scenarios: Sequence[Scenario]) -> LiveBoard | None:
+        """What those who watch are shown; None when nobody does."""
+        show = self._bookkeeper.live
+        if show is None:
+            return None
+        whole = max(s.start + s.executor.warm_up + s.executor.duration for s in scenarios)
+        return LiveBoard(show, total=Duration(whole))
 
     def _open(
         self,
@@ -608,12 +622,6 @@ def _clients(
         )
         for _ in range(many)
     ]
-
-
-def _shower(
-    live: Callable[[str, Progress, int | None], None], name: str, window: LiveWindow
-) -> Callable[[Progress], None]:
-    return lambda progress: live(name, progress, window.p95())
 
 
 async def _watched(

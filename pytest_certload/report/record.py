@@ -14,6 +14,7 @@ from pytest_certload.engine.watchdog import SelfReport
 from pytest_certload.errors import ReportError
 from pytest_certload.proof.findings import ProofRecord, read_finding
 from pytest_certload.stats.curve import Curve
+from pytest_certload.stats.histogram import Histogram
 from pytest_certload.stats.slowest import SlowRequest
 from pytest_certload.stats.summary import IntervalSummary, LatencySummary, StepSummary
 from pytest_certload.stats.timeline import StepTimeline, Timeline
@@ -47,6 +48,7 @@ class ThresholdRecord:
         decided: Whether the samples are enough to tell.
         expression: As it was written, for one that was written as text, such as
             ``http_req_duration: p(95)<500``; None: a comparison in Python.
+        limit: What it was compared with: nanoseconds, a share, a count or a rate; None: it is no figure.
     """
 
     metric: str
@@ -58,6 +60,7 @@ class ThresholdRecord:
     interval: str | None = None
     decided: bool = True
     expression: str | None = None
+    limit: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,6 +302,7 @@ class RunRecord:
 
 
 def _step(document: Mapping[str, Any]) -> StepSummary:
+    histogram = document.get("histogram")
     return StepSummary(
         **{
             **document,
@@ -307,6 +311,7 @@ def _step(document: Mapping[str, Any]) -> StepSummary:
             "service_time": LatencySummary(**document["service_time"]),
             "phases": {name: LatencySummary(**phase) for name, phase in document["phases"].items()},
             "intervals": tuple(IntervalSummary(**i) for i in document.get("intervals", ())),
+            "histogram": histogram and Histogram(**_columns(histogram)),
         }
     )
 

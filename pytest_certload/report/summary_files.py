@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from .record import RunRecord
-from .terminal import closing_table, preflight_text, run_text
+from .terminal import closing_table, preflight_text, run_text, why_text
 from .whole_file import not_written, write_whole
 
 __all__ = ["check_writable", "write_summary"]
@@ -45,6 +45,7 @@ def write_summary(record: RunRecord, directory: Path) -> tuple[Path, Path]:
     lines = [
         *closing_table([record], width=_TEXT_WIDTH, unicode=True),
         "",
+        *why_text(record, unicode=True),
         *run_text(record),
         *preflight_text(record),
     ]

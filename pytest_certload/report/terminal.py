@@ -1,104 +1,103 @@
-"""What does a person read? The live line, the closing table, and the text of a failure.
+"""What does a person read? The closing table, and the text of a failure.
 
 Pure functions from figures to lines; who prints them, and where, is the face's business.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pytest_certload.proof.findings import BacklogFinding, DatabaseFinding, StateFinding
-from pytest_certload.stats.summary import LatencySummary, StepSummary
 from pytest_certload.units import format_duration, format_rate
 
+from .explain import error_line, explain, silence, told_as
+from .hints import hint
 from .record import GeneratorRecord, RunRecord
+from .table import figure_tables, footnotes
+from .tone import Toned, indented, wrapped
 
 __all__ = [
-    "LiveState",
     "closing_table",
     "failure_text",
-    "live_line",
+    "files_line",
     "preflight_text",
     "run_text",
     "stack_line",
+    "why_text",
 ]
 
-_FIGURES = ("p50", "p90", "p95", "p99", "max")
+#: The colour of a run, by its state.
+_TONES = {"passed": "green", "failed": "red", "interrupted": "yellow"}
+_MOST_FILES = 4
 _MOST_ERRORS = 10
 _MOST_STATEMENTS = 5
 _MOST_TABLES = 5
 _QUERY_WIDTH = 120
 _FAILURE_WIDTH = 100
+_MOST_EXPLAINED = 3
+#: Nanoseconds.
+_LONG_SILENCE = 1e9
 _SETTING = "postgres_"
 
 
-@dataclass(frozen=True, kw_only=True)
-class LiveState:
-    """Where a run stands.
-
-    Attributes:
-        scenario: Its name.
-        elapsed, duration: Seconds since the load began; of the whole load.
-        offered_rate, achieved_rate: Iterations due, and started, per second so far.
-        in_flight: Iterations at work.
-        backlog: Iterations that are due and wait for a slot.
-        errors: Iterations that failed so far.
-        p95: Of the latest response times, nanoseconds; None without samples.
-    """
-
-    scenario: str
-    elapsed: float
-    duration: float
-    offered_rate: float
-    achieved_rate: float
-    in_flight: int
-    backlog: int
-    errors: int
-    p95: int | None
-
-
-def live_line(state: LiveState, *, width: int) -> str:
-    """The one line that is rewritten while the load runs, cut to ``width`` columns."""
-    p95 = "-" if state.p95 is None else format_duration(state.p95)
-    return (
-        f"{state.scenario} {_clock(state.elapsed)}/{_clock(state.duration)}"
-        f"  offered {format_rate(state.offered_rate)}, achieved {format_rate(state.achieved_rate)}"
-        f"  in flight {state.in_flight:,}  backlog {state.backlog:,}"
-        f"  errors {state.errors:,}  p95 {p95}"
-    )[:width]
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes}:{rest:02d}"
-
-
-def closing_table(records: Sequence[RunRecord], *, width: int, unicode: bool) -> list[str]:
+def closing_table(
+    records: Sequence[RunRecord], *, width: int, unicode: bool, wrap: bool = False
+) -> list[str]:
     """The figures of every run: a heading, a row a step, a line a threshold; what it ran on, once.
 
     Args:
         records: The runs, in their order.
         width: Columns there are; a table that is wider is stacked.
+        wrap: Whether other lines that are too long go on beneath; on a screen they should, in a file that
+            is searched they should not.
         unicode: Whether ticks and crosses can be shown; else ``ok`` and ``FAIL``.
     """
     lines: list[str] = []
     stack = ""
-    for record in records:
+    tables = figure_tables(records, width=width - 2, unicode=unicode)
+    for record, table in zip(records, tables, strict=True):
         if lines:
             lines.append("")
         if stack_line(record.stack) != stack:
             stack = stack_line(record.stack)
             lines += [stack, ""]
-        lines += [
-            f"{record.scenario}: {record.state}",
-            *(f"  {line}" for line in _offer(record)),
-            *(f"  {line}" for line in _figures(record, width - 2)),
-            *(f"  {line}" for line in _found(record)),
-            *(f"  {line}" for line in _thresholds(record, unicode=unicode)),
-        ]
-    return lines
+        lines.append(Toned(f"{record.scenario}: {record.state}", _TONES.get(record.state, "")))
+        for part in (
+            _offer(record),
+            table,
+            _found(record),
+            _thresholds(record, unicode=unicode),
+        ):
+            lines += indented(part)
+    notes = list(footnotes(records))
+    if notes:
+        lines += ["", *notes]
+    # A space that must not be a line's end is one like others where it is read.
+    return [_spaced(line) for line in (wrapped(lines, width) if wrap else lines)]
+
+
+def _spaced(line: str) -> str:
+    tone = line.tone if isinstance(line, Toned) else ""
+    return Toned(line.replace("\xa0", " "), tone)
+
+
+def files_line(files: Sequence[Path]) -> str | None:
+    """Where the reports lie, in a line; None: there are none."""
+    if not files:
+        return None
+    if len(files) <= _MOST_FILES:
+        return f"files: {', '.join(str(file) for file in files)}"
+    folders: dict[Path, Counter[str]] = {}
+    for file in files:
+        kind = f"{file.stem.split('-')[0]}-…{file.suffix}" if "-" in file.stem else file.name
+        folders.setdefault(file.parent, Counter())[kind] += 1
+    return "files: " + "; ".join(
+        ", ".join(f"{count} {folder / kind}" for kind, count in kinds.items())
+        for folder, kinds in folders.items()
+    )
 
 
 def stack_line(facts: Mapping[str, str]) -> str:
@@ -115,18 +114,52 @@ def stack_line(facts: Mapping[str, str]) -> str:
     return f"on the {facts['stack']} stack: {facts['server']}{image}{postgres}{cores}"
 
 
-def failure_text(record: RunRecord, *, files: Sequence[Path] = ()) -> str:
-    """What a failed test is told beside its assertion: the run's figures and where they lie."""
+def failure_text(
+    record: RunRecord,
+    *,
+    files: Sequence[Path] = (),
+    told: Collection[str] = (),
+    unicode: bool = False,
+) -> str:
+    """What a failed test is told beside its assertion: why, the run's figures, and where they lie.
+
+    Args:
+        record: The run.
+        files: Where its report lies.
+        told: Lines that the assertion says already; they are not said again.
+        unicode: Whether blocks and ticks can be shown; else ASCII.
+    """
+    why = why_text(record, unicode=unicode)
+    untold = [t for t in record.thresholds if t.passed or told_as(t) not in {*told, *why}]
     lines = [
+        *(line for line in dict.fromkeys(why) if line not in told),
         *_offer(record),
-        *_figures(record, _FAILURE_WIDTH),
+        *figure_tables([record], width=_FAILURE_WIDTH, unicode=unicode)[0],
         *_found(record),
-        *_thresholds(record, unicode=False),
-        *run_text(record),
+        *_thresholds(replace(record, thresholds=tuple(untold), failure=None), unicode=unicode),
+        *(line for line in run_text(record) if line not in {*told, *why}),
+        *footnotes([record]),
     ]
     if files:
         lines.append(f"report: {', '.join(str(file) for file in files)}")
     return "\n".join(lines)
+
+
+def why_text(record: RunRecord, *, unicode: bool) -> list[str]:
+    """Why the first few conditions did not hold; without such, whether nothing was answered for long.
+
+    Args:
+        record: The run.
+        unicode: Whether blocks can be shown; else ASCII.
+    """
+    missed = [threshold for threshold in record.thresholds if not threshold.passed]
+    if not missed:
+        return list(silence(record, _LONG_SILENCE))
+    lines: list[str] = []
+    for threshold in missed[:_MOST_EXPLAINED]:
+        found = explain(record, threshold, unicode=unicode)
+        lines += [told_as(threshold), *found.headline, *found.detail]
+    return lines
 
 
 def run_text(record: RunRecord) -> list[str]:
@@ -170,7 +203,7 @@ def _offer(record: RunRecord) -> Iterator[str]:
     if record.generator is not None:
         yield f"generator {record.validity}: {_generator(record.generator)}"
     for reason in record.validity_reasons:
-        yield f"{record.validity}: {reason}"
+        yield Toned(f"{record.validity}: {reason}", "yellow")
     checks = record.proof.preflight
     if checks:
         # A load that was made had no other; what failed is told in the error instead of it.
@@ -183,7 +216,10 @@ def _offer(record: RunRecord) -> Iterator[str]:
         yield f"reduced, not the full contract: {', '.join(record.reduced)}"
     if record.unsettled_seconds is not None:
         begun = format_duration(record.unsettled_seconds * 1e9)
-        yield f"not settled: response times were coming down for {begun}; warm up for longer"
+        yield Toned(
+            f"not settled: response times were coming down for {begun}; warm up for longer",
+            "yellow",
+        )
     if record.state == "interrupted":
         yield "interrupted: the figures are partial"
     yield from _processes(record)
@@ -218,54 +254,22 @@ def _generator(own: GeneratorRecord) -> str:
     )
 
 
-def _figures(record: RunRecord, width: int) -> list[str]:
-    rows = [("iterations", record.iterations), *((step.name, step) for step in record.steps)]
-    table = _table(rows)
-    return table if len(table[0]) <= width else list(_stacked(rows))
-
-
-def _table(rows: Sequence[tuple[str, StepSummary]]) -> list[str]:
-    cells = [["", "count", "rate", "errors", "", *_FIGURES]]
-    for name, step in rows:
-        counts = [f"{step.count:,}", format_rate(step.rate), f"{step.errors:,}"]
-        cells.append([name, *counts, "response time", *_latency(step.response_time)])
-        cells.append(["", "", "", "", "service time", *_latency(step.service_time)])
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    # Words stand to the left, figures to the right.
-    return [
-        "  ".join(
-            cell.ljust(size) if column in (0, 4) else cell.rjust(size)
-            for column, (cell, size) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in cells
-    ]
-
-
-def _stacked(rows: Iterable[tuple[str, StepSummary]]) -> Iterator[str]:
-    for name, step in rows:
-        yield f"{name}: {step.count:,}, {format_rate(step.rate)}, {step.errors:,} errors"
-        for kind, latency in (("response", step.response_time), ("service", step.service_time)):
-            figures = zip(_FIGURES, _latency(latency), strict=True)
-            yield f"  {kind:8} " + "  ".join(f"{label} {value}" for label, value in figures)
-
-
-def _latency(latency: LatencySummary) -> list[str]:
-    values = (getattr(latency, figure) for figure in _FIGURES)
-    return ["-" if value is None else format_duration(value) for value in values]
-
-
 def _thresholds(record: RunRecord, *, unicode: bool) -> Iterator[str]:
     held, missed, doubtful = ("✓", "✗", "?") if unicode else ("ok  ", "FAIL", "ok? ")
     for threshold in record.thresholds:
         where = f"{threshold.step}: " if threshold.step else ""
         sure = f"; {threshold.interval}" if threshold.interval else ""
         doubt = "" if threshold.decided else "; not decided by so few samples"
-        mark = (held if threshold.decided else doubtful) if threshold.passed else missed
-        yield (
-            f"{mark} {where}{threshold.metric} {threshold.condition} ({threshold.actual}{sure}{doubt})"
+        mark, tone = (missed, "red")
+        if threshold.passed:
+            mark, tone = (held, "green") if threshold.decided else (doubtful, "yellow")
+        yield Toned(
+            f"{mark} {where}{threshold.metric} {threshold.condition} "
+            f"({threshold.actual}{sure}{doubt})",
+            tone,
         )
     if record.failure and all(threshold.passed for threshold in record.thresholds):
-        yield f"{missed} {record.failure}"
+        yield Toned(f"{missed} {record.failure}", "red")
 
 
 def _worst(record: RunRecord) -> Iterator[str]:
@@ -359,9 +363,10 @@ def _count(value: int | None) -> str:
 
 def _errors(record: RunRecord) -> Iterator[str]:
     for error in record.errors[:_MOST_ERRORS]:
-        times = "once" if error.count == 1 else f"{error.count:,} times"
-        where = f" in {error.step}" if error.step and error.step != record.scenario else ""
-        yield f"{error.outcome}{where}, {times}: {error.message}"
+        yield error_line(error, record.scenario)
+        meaning = hint(error.message)
+        if meaning is not None:
+            yield f"  {meaning}"
     rest = record.errors[_MOST_ERRORS:]
     if rest:
         count = sum(error.count for error in rest)

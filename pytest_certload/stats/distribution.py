@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol, Self
 
 import numpy as np
@@ -50,6 +50,9 @@ class Distribution(Protocol):
         Raises:
             ValueError: The percentage is outside 0 to 100.
         """
+
+    def below(self, edges: Sequence[int]) -> list[int]:
+        """How many are below each of some times; as near as percentiles are."""
 
     def joined(self, others: Iterable[Self]) -> Self:
         """These and others together."""
@@ -104,6 +107,11 @@ class ExactTimes:
             in_order = self._values[np.argsort(self._due, kind="stable")]
             self._intervals[percent] = interval(in_order, percent, ordered=self._sorted)
         return self._intervals[percent]
+
+    def below(self, edges: Sequence[int]) -> list[int]:
+        """See ``Distribution.below``; exact."""
+        found: list[int] = np.searchsorted(self._sorted, edges, side="left").tolist()
+        return found
 
     def joined(self, others: Iterable[Self]) -> Self:
         """See ``Distribution.joined``."""

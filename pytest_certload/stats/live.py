@@ -1,4 +1,4 @@
-"""What is the p95 right now? A bounded window over the latest response times.
+"""How long do answers take right now? Percentiles of the last seconds, for those who watch.
 
 PYTEST_DONT_REWRITE: it is fed from the hot path.
 """
@@ -6,31 +6,66 @@ PYTEST_DONT_REWRITE: it is fed from the hot path.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
+from heapq import merge
 
 from pytest_certload.samples import Outcome
 
 from .percentile import rank
 
-__all__ = ["LiveWindow"]
+__all__ = ["LiveWindow", "Recent"]
+
+#: So many times of each second are looked at, evenly picked: the load must not wait for the rest.
+_MOST = 1_000
+_TREND = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recent:
+    """The latest successful response times; verdicts use all samples.
+
+    Attributes:
+        p50, p95, p99: Of the last seconds, nanoseconds; None without samples.
+        trend: p95 of each of the last seconds, the latest last; None where there is none.
+    """
+
+    p50: int | None
+    p95: int | None
+    p99: int | None
+    trend: tuple[int | None, ...]
 
 
 class LiveWindow:
-    """The latest successful response times, for the live line only; verdicts use all samples.
+    """A window over the last seconds.
 
     Args:
-        size: How many are kept; default 1,000.
+        seconds: How many percentiles are made of; default 5.
     """
 
-    def __init__(self, size: int = 1_000) -> None:
-        self._latest: deque[int] = deque(maxlen=size)
+    def __init__(self, seconds: int = 5) -> None:
+        self._running: list[int] = []
+        self._latest: deque[list[int]] = deque(maxlen=seconds)
+        self._trend: deque[int | None] = deque(maxlen=_TREND)
 
     def note(self, outcome: Outcome, end: int, response_time: int) -> None:
         """Take note of an iteration that is over; errors are no latency samples."""
         if outcome is Outcome.OK:
-            self._latest.append(response_time)
+            self._running.append(response_time)
 
-    def p95(self) -> int | None:
-        """The 95th percentile of the kept ones in nanoseconds; None without samples."""
-        if not self._latest:
-            return None
-        return sorted(self._latest)[rank(len(self._latest), 95) - 1]
+    def turn(self) -> Recent:
+        """A second is over: what it was like, and those before it."""
+        ended, self._running = self._running, []
+        picked = sorted(ended[:: -(-len(ended) // _MOST) or 1])
+        self._latest.append(picked)
+        self._trend.append(_percentile(picked, 95))
+        together = list(merge(*self._latest))
+        return Recent(
+            p50=_percentile(together, 50),
+            p95=_percentile(together, 95),
+            p99=_percentile(together, 99),
+            trend=tuple(self._trend),
+        )
+
+
+def _percentile(ordered: list[int], percent: float) -> int | None:
+    return ordered[rank(len(ordered), percent) - 1] if ordered else None

@@ -8,7 +8,7 @@ and Lee, "DDSketch: A Fast and Fully-Mergeable Quantile Sketch with Relative-Err
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Self
 
 import numpy as np
@@ -120,6 +120,25 @@ class SketchedTimes:
     def interval(self, percent: float) -> None:
         """See ``Distribution.interval``; without the samples nobody knows how alike they are."""
         self.percentile(percent)
+
+    def below(self, edges: Sequence[int]) -> list[int]:
+        """See ``Distribution.below``: by the middles of the buckets; the least and greatest are exact."""
+        self._add_waiting()
+        # The library tells quantiles, and its buckets to nobody.
+        store = self._sketch._store
+        counts = np.asarray(store.bins, np.float64)
+        buckets = np.arange(len(counts)) + store.offset
+        middles = np.asarray([self._mapping.value(bucket) for bucket in buckets.tolist()])
+        so_far = np.concatenate([[0.0], np.cumsum(counts)]) + (self._count - counts.sum())
+        found = so_far[np.searchsorted(middles, edges, side="left")].round().astype(np.int64)
+        return [
+            0
+            if self._min is None or edge <= self._min
+            else self._count
+            if self._max is None or edge > self._max
+            else int(number)
+            for edge, number in zip(edges, found, strict=True)
+        ]
 
     def joined(self, others: Iterable[Self]) -> Self:
         """See ``Distribution.joined``."""

@@ -9,6 +9,7 @@ from pytest_certload.samples import Outcome
 
 from .distribution import Distribution
 from .figures import PHASES, StepFigures
+from .histogram import Histogram, histogram_of
 from .uncertainty import smallest_count
 
 __all__ = [
@@ -79,6 +80,7 @@ class StepSummary:
         phases: Parts of the service time: ``first byte`` (until it came, of successes), and of the
             connections that had to be made, ``dns``, ``connect`` and ``tls``; those that came.
         intervals: Of the response time's percentiles that so many samples support; none of a sketch.
+        histogram: Of the response time; None without samples.
     """
 
     name: str
@@ -94,6 +96,7 @@ class StepSummary:
     received_bytes: int
     phases: Mapping[str, LatencySummary]
     intervals: tuple[IntervalSummary, ...] = ()
+    histogram: Histogram | None = None
 
 
 def summarize_latency(times: Distribution) -> LatencySummary:
@@ -140,6 +143,7 @@ def summarize(figures: StepFigures, *, name: str, window_seconds: float) -> Step
         received_bytes=counts.received_bytes,
         phases={phase: summarize_latency(times[phase]) for phase in PHASES if times[phase].count},
         intervals=tuple(_intervals(times["response time"])),
+        histogram=histogram_of(times["response time"]),
     )
 
 

@@ -51,6 +51,8 @@ class Judgement:
             and not estimated.
         expression: As it was written, for a threshold that was written as text; None: a comparison in
             Python.
+        limit: What the figure was compared with: nanoseconds, a share, a count or a rate; None: it is no
+            figure.
     """
 
     metric: str
@@ -62,6 +64,7 @@ class Judgement:
     interval: str | None = None
     decided: bool = True
     expression: str | None = None
+    limit: float | None = None
 
     def __str__(self) -> str:
         where = f" of step {self.step}" if self.step else ""
@@ -230,6 +233,7 @@ class Measure:
             missed_by=missed_by,
             interval=None if bounds is None else self._print_interval(*bounds),
             decided=decided,
+            limit=float(bare),
         )
 
     def _print_interval(self, low: float | None, high: float | None) -> str:

@@ -54,7 +54,7 @@ def storm(pytester: pytest.Pytester, target: Target) -> Target:
 
         @pytest.mark.scale(base_url="{target.base_url}")
         async def test_missed(load):
-            result = await load.constant_arrival_rate(ask, rate=100, duration="0.2s")
+            result = await load.constant_arrival_rate(ask, rate=200, duration="0.2s")
             assert result.p95 < ms(1)
 
         @pytest.mark.scale(base_url="{target.base_url}")

@@ -9,8 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_certload.samples import Outcome
-from pytest_certload.stats.live import LiveWindow
 from pytest_certload.stats.percentile import percentile, rank
 
 times = st.lists(st.integers(0, 2**62), min_size=1, max_size=200)
@@ -68,12 +66,3 @@ def test_what_is_no_percentage(percent: float) -> None:
 
 def test_no_samples_have_no_percentile() -> None:
     assert percentile(np.array([], np.int64), 95) is None
-
-
-def test_the_live_window_forgets_what_is_old_and_ignores_errors() -> None:
-    window = LiveWindow(size=100)
-    assert window.p95() is None
-    for value in range(1000):
-        window.note(Outcome.OK, 0, value)
-        window.note(Outcome.TIMEOUT, 0, 10**9)
-    assert window.p95() == 994

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from pytest_certload.samples import Observation, Outcome, Samples
 from pytest_certload.stats.curve import curve_of
 from pytest_certload.stats.distribution import ExactTimes
+from pytest_certload.stats.histogram import histogram_of
+from pytest_certload.stats.sketch import SketchedTimes
 from pytest_certload.stats.slowest import slowest_of
 from pytest_certload.stats.steady import settled_after
 from pytest_certload.stats.timeline import timeline_of
@@ -179,3 +181,38 @@ def test_a_beginning_that_is_quick_is_no_matter_of_warm_up() -> None:
 
 def test_too_short_a_run_does_not_tell() -> None:
     assert _settled([30.0 * MS] * 10 + [1.0 * MS] * 39) is None
+
+
+@given(st.lists(st.integers(0, 10**11), min_size=1, max_size=50))
+def test_a_histogram_counts_each_time_in_its_bin(times: list[int]) -> None:
+    found = histogram_of(ExactTimes(np.array(times, np.int64)))
+    assert found is not None
+    bins = list(zip(found.edges, found.edges[1:], found.counts, strict=False))
+    assert len(bins) == len(found.counts) == len(found.edges) - 1
+    assert [count for _, _, count in bins] == [
+        sum(low <= time < high for time in times) for low, high, _ in bins
+    ]
+    assert sum(found.counts) == len(times)
+    assert found.counts[0]
+    assert found.counts[-1]
+
+
+@given(st.lists(st.integers(0, 10**11), min_size=1, max_size=50))
+def test_a_sketch_has_the_same_histogram_but_for_what_lies_at_an_edge(times: list[int]) -> None:
+    sketched = SketchedTimes()
+    sketched.add(np.array(times, np.int64))
+    exact, found = histogram_of(ExactTimes(np.array(times, np.int64))), histogram_of(sketched)
+    assert exact is not None
+    assert found is not None
+    assert found.edges == exact.edges
+    at_an_edge = sum(
+        any(abs(time - edge) <= 0.0011 * edge + 1 for edge in exact.edges) for time in times
+    )
+    assert sum(found.counts) == len(times)
+    assert (
+        sum(abs(a - b) for a, b in zip(exact.counts, found.counts, strict=True)) <= 2 * at_an_edge
+    )
+
+
+def test_no_times_have_no_histogram() -> None:
+    assert histogram_of(ExactTimes(np.array([], np.int64))) is None

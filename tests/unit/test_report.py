@@ -43,12 +43,11 @@ from pytest_certload.report.record import (
 )
 from pytest_certload.report.summary_files import check_writable, write_summary
 from pytest_certload.report.terminal import (
-    LiveState,
     closing_table,
     failure_text,
-    live_line,
 )
 from pytest_certload.stats.curve import Curve
+from pytest_certload.stats.histogram import Histogram
 from pytest_certload.stats.slowest import SlowRequest
 from pytest_certload.stats.summary import IntervalSummary, LatencySummary, StepSummary
 from pytest_certload.stats.timeline import StepTimeline, Timeline
@@ -79,6 +78,7 @@ def step(name: str, latency: LatencySummary = SOME, errors: int = 2) -> StepSumm
         service_time=latency,
         received_bytes=12_345,
         phases={"first byte": latency},
+        histogram=Histogram(edges=(4 * MS, 5 * MS, 6_300_000), counts=(90, 8)),
     )
 
 
@@ -338,6 +338,7 @@ steps = st.builds(
         ),
         max_size=2,
     ).map(tuple),
+    histogram=st.one_of(st.none(), st.just(Histogram(edges=(4 * MS, 5 * MS), counts=(3,)))),
 )
 generators = st.builds(
     replace,
@@ -437,14 +438,21 @@ class TestTheDocument:
         for name in (*of_schema_2, "proof", *of_schema_4):
             del old[name]
         for threshold in old["thresholds"]:
-            del threshold["missed_by"], threshold["interval"], threshold["decided"]
+            del (
+                threshold["missed_by"],
+                threshold["interval"],
+                threshold["decided"],
+                threshold["limit"],
+            )
         for step in (old["iterations"], *old["steps"]):
-            del step["received_bytes"], step["phases"], step["intervals"]
+            del step["received_bytes"], step["phases"], step["intervals"], step["histogram"]
         read = RunRecord.from_dict({**old, "schema_version": 1})
         assert (read.validity, read.generator, read.schema_version) == ("unjudged", None, 4)
         assert read.proof == ProofRecord()
         assert (read.timeline, read.curves, read.slowest, read.comparison) == (None, {}, (), None)
-        assert read.iterations == replace(RECORD.iterations, received_bytes=0, phases={})
+        assert read.iterations == replace(
+            RECORD.iterations, received_bytes=0, phases={}, histogram=None
+        )
         assert read.thresholds == RECORD.thresholds
 
     @pytest.mark.parametrize(
@@ -573,9 +581,13 @@ class TestTheTable:
 
     def test_narrow_is_stacked(self) -> None:
         lines = closing_table([RECORD], width=80, unicode=False)
-        figures = [line for line in lines if "p50" in line]
-        assert len(figures) == 6
-        assert all(len(line) <= 80 for line in figures)
+        at = lines.index("                    p50   p90     p95    p99    max")
+        assert lines[at + 1 : at + 4] == [
+            "  iterations: 100, 50/s, 2 errors",
+            "    response time  4 ms  8 ms    9 ms  20 ms  30 ms",
+            "    service time   4 ms  8 ms    9 ms  20 ms  30 ms",
+        ]
+        assert all(len(line) <= 80 for line in lines[at : at + 10])
         assert "  FAIL new-nonce: error rate < 1 % (2 %)" in lines
 
     def test_a_failure_without_a_missed_threshold_is_said(self) -> None:
@@ -613,25 +625,3 @@ def test_many_kinds_of_error_are_cut_and_counted() -> None:
     text = failure_text(replace(RECORD, errors=many))
     assert text.count("unexpected status in new-nonce, once: ") == 10
     assert "4 more kinds of error, 4 in all: see the report" in text
-
-
-@given(st.integers(1, 200))
-def test_the_live_line_fits(width: int) -> None:
-    state = LiveState(
-        scenario="storm",
-        elapsed=75.4,
-        duration=300,
-        offered_rate=167,
-        achieved_rate=166.5,
-        in_flight=12,
-        backlog=1234,
-        errors=5,
-        p95=4_200_000,
-    )
-    line = live_line(state, width=width)
-    assert len(line) <= width
-    whole = (
-        "storm 1:15/5:00  offered 167/s, achieved 166.5/s  in flight 12  backlog 1,234  "
-        "errors 5  p95 4.2 ms"
-    )
-    assert whole.startswith(line)

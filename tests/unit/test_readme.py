@@ -1,0 +1,63 @@
+"""What the README shows is what the code writes today, of runs that were made.
+
+The summaries beside it are of those runs, without their curves and the name of the machine's system. When
+an output changes, make the run anew: copy its ``results/summary-….json`` here and its output into the README.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from pytest_certload.report.explain import explain, told_as
+from pytest_certload.report.record import RunRecord
+from pytest_certload.report.terminal import closing_table, failure_text
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+DATA = Path(__file__).parent / "readme"
+
+
+def record(scenario: str) -> RunRecord:
+    return RunRecord.from_dict(json.loads((DATA / f"summary-{scenario}.json").read_text("utf-8")))
+
+
+def block(first: str) -> list[str]:
+    """The lines of the text block that begins so."""
+    for text in re.findall(r"^```text\n(.*?)^```$", README, re.MULTILINE | re.DOTALL):
+        if text.startswith(first):
+            return str(text).splitlines()
+    raise AssertionError(f"the README has no output that begins with {first!r}")
+
+
+def stands_in(shown: Iterable[str], written: Iterable[str]) -> None:
+    """Each line is written, in that order; some may be left out."""
+    rest = iter(written)
+    for line in shown:
+        assert any(line == other for other in rest), f"not written, or not there: {line!r}"
+
+
+def test_the_failure() -> None:
+    run = record("shop")
+    (missed,) = (threshold for threshold in run.thresholds if not threshold.passed)
+    said = [told_as(missed), *explain(run, missed, unicode=True).headline]
+    files = [Path(f"results/summary-shop.{kind}") for kind in ("json", "txt")]
+    section = failure_text(run, files=files, told=said, unicode=True).splitlines()
+    shown = block(">       assert result.p95 < ms(200)")
+    assertion = [line for line in shown if line.startswith("E ")]
+    assert assertion == [
+        f"E       assert {said[0]}",
+        *(f"E         {line}" for line in said[1:]),
+    ]
+    at = next(n for n, line in enumerate(shown) if "- certload shop -" in line)
+    stands_in(shown[at + 1 :], section)
+
+
+@pytest.mark.parametrize("width", [80])
+def test_the_closing_table(width: int) -> None:
+    runs = [record(name) for name in ("acme-burst", "agent-storm", "bulk-renewal")]
+    assert block("on the embedded stack") == closing_table(runs, width=width, unicode=True)
