@@ -56,6 +56,7 @@ class Face:
         self.state_origin = ""
         self._stack: Stack | None = None
         self._bookkeeper: Bookkeeper | None = None
+        self._report_lines: list[str] = []
 
     @property
     def bookkeeper(self) -> Bookkeeper:
@@ -330,6 +331,23 @@ class Face:
 
     # At the end.
 
+    def write_report(self) -> None:
+        """Write the session's HTML report; one that cannot be written changes no result."""
+        file = self.settings.report_file
+        runs = [] if self._bookkeeper is None else self._bookkeeper.runs
+        records = [run.record() for run in runs if run.result is not None]
+        if file is None or not records:
+            return
+        from pytest_certload.report.html import write_report
+
+        try:
+            write_report(records, file)
+        except ReportError as error:
+            self._report_lines = [str(error)]
+        else:
+            (shown,) = _relative([file])
+            self._report_lines = [f"report to look at: {shown}"]
+
     def closing_lines(self, width: int, *, unicode: bool) -> list[str]:
         """The closing table."""
         if self._bookkeeper is None:
@@ -341,7 +359,9 @@ class Face:
             return []
         lines = closing_table([run.record() for run in runs], width=width, unicode=unicode)
         folders = sorted({str(path.parent) for run in runs for path in _relative(run.files)})
-        return [*lines, f"summaries in {', '.join(folders)}"] if folders else lines
+        if folders:
+            lines.append(f"summaries in {', '.join(folders)}")
+        return [*lines, *self._report_lines]
 
 
 FACE = pytest.StashKey[Face]()

@@ -29,6 +29,7 @@ STACKS = ("auto", "docker", "embedded", "external")
 EXPORTS = ("npz", "parquet")
 SAMPLES = ("keep", "sketch")
 PREFLIGHTS = ("on", "off")
+OFF = "off"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +115,10 @@ def _preflight(value: str, base: Path) -> str:
     if value not in PREFLIGHTS:
         raise ConfigurationError(f"{value!r} is neither of {', '.join(PREFLIGHTS)}")
     return value
+
+
+def _html(value: str, base: Path) -> Path | str:
+    return OFF if value == OFF else _path(value, base)
 
 
 def _undecided(value: str, base: Path) -> str:
@@ -207,6 +212,8 @@ OPTIONS: tuple[Option, ...] = (
            help="what speaks HTTP: aiohttp, or fast for more load from a core (default: aiohttp)"),
     Option(name="results", metavar="DIR", parse=_path, default="results",
            help="folder for the summaries of each scenario (default: results)"),
+    Option(name="html", metavar="FILE", parse=_html,
+           help="the report to look at, or off (default: report.html in the results folder)"),
     Option(name="export", metavar="FORMAT", parse=_export,
            help="write every sample beside the summaries: npz, or parquet (default: neither)"),
     Option(name="samples", metavar="WHAT", parse=_samples, default="keep",
@@ -261,6 +268,7 @@ class Settings:
     vus: int | None
     transport: str
     results: Path
+    html: Path | str | None
     export: str | None
     samples: str
     preflight: str
@@ -280,6 +288,13 @@ class Settings:
     server_port: int
     server_env: tuple[tuple[str, str], ...] = field(repr=False)
     boot_timeout: Duration
+
+    @property
+    def report_file(self) -> Path | None:
+        """Where the HTML report is to lie; None: it is not wanted."""
+        if self.html is None:
+            return self.results / "report.html"
+        return self.html if isinstance(self.html, Path) else None
 
     def policy(self) -> Policy:
         """How runs are judged."""

@@ -104,6 +104,11 @@ def pytest_assertrepr_compare(
     return config.stash[FACE].explain_comparison(op, left, right)
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the report to look at; also of a session that was interrupted."""
+    session.config.stash[FACE].write_report()
+
+
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:

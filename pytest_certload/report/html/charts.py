@@ -19,6 +19,8 @@ __all__ = ["Limit", "Plot", "Series", "Span", "bullet", "draw"]
 _WIDTH, _HEIGHT = 1000, 100
 #: Rows of a plot's table; what has more is told in part.
 _MOST_ROWS = 50
+#: A part of the axis that is narrower has no room for its name.
+_NARROW = 0.1
 
 Point = tuple[float, float | None]
 
@@ -49,10 +51,11 @@ class Series:
 
 @dataclass(frozen=True)
 class Limit:
-    """A value that the test set, drawn across the plot."""
+    """A value that is drawn across the plot: what the test allows, or what there is (``bound``)."""
 
     value: float
     label: str
+    look: str = "limit"
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,7 @@ def _labels(plot: Plot) -> Iterator[Markup]:
         )
     for tick in plot.x.ticks:
         edge = " first" if tick.at < 0.02 else " last" if tick.at > 0.97 else ""
+        edge = " near" if 0.8 < tick.at <= 0.97 else edge
         yield element(
             "span", tick.label, class_=f"x{edge}", style=f"left:{_shortest(tick.at * 100)}%"
         )
@@ -143,9 +147,11 @@ def _labels(plot: Plot) -> Iterator[Markup]:
         bottom = plot.y.place(limit.value) * 100
         side = "under" if bottom > 88 else "over"
         yield element(
-            "span", limit.label, class_=f"limit {side}", style=f"bottom:{_shortest(bottom)}%"
+            "span", limit.label, class_=f"{limit.look} {side}", style=f"bottom:{_shortest(bottom)}%"
         )
     for span in plot.spans:
+        if plot.x.place(span.end) - plot.x.place(span.begin) < _NARROW:
+            continue
         yield element(
             "span", span.label, class_="span", style=f"left:{_shortest(plot.x.place(span.begin) * 100)}%"
         )
@@ -169,7 +175,7 @@ def _picture(plot: Plot) -> Markup:
             parts.append(element("path", d=outline, class_=f"{series.shape} {series.look}"))
     for limit in plot.limits:
         at = _y(plot, plot.y.place(limit.value))
-        parts.append(element("path", d=f"M0 {at}H{_WIDTH}", class_="limit"))
+        parts.append(element("path", d=f"M0 {at}H{_WIDTH}", class_=limit.look))
     return element(
         "svg",
         *parts,

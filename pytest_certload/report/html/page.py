@@ -273,22 +273,22 @@ def _overview(records: Sequence[RunRecord], anchors: Sequence[str]) -> Markup:
     for record, anchor in zip(records, anchors, strict=True):
         times = record.iterations.response_time
         held = sum(threshold.passed for threshold in record.thresholds)
+        total = len(record.thresholds)
         rows.append(
             (
                 _where(record, anchor),
                 element("span", record.state, class_=f"badge {record.state}"),
-                element("span", f"{held} of {len(record.thresholds)}", class_=None if held == len(record.thresholds) else "bad"),
-                load_line(record),
-                format_rate(record.achieved_rate),
                 *(words.duration(value) for value in (times.p50, times.p95, times.p99)),
                 words.share(record.iterations.error_rate),
+                element("span", f"{held} of {total}", class_=None if held == total else "bad"),
                 record.validity,
+                load_line(record),
             )
         )
     columns = [
-        Column("scenario", "words"), Column("verdict", "words"), Column("thresholds held"),
-        Column("load", "words"), Column("achieved"), Column("p50"), Column("p95"), Column("p99"),
-        Column("errors"), Column("generator", "words"),
+        Column("scenario", "words"), Column("verdict", "words"), Column("p50"), Column("p95"),
+        Column("p99"), Column("errors"), Column("thresholds held"), Column("generator", "words"),
+        Column("load", "words"),
     ]  # fmt: skip
     return table("All runs", columns, rows, most=len(rows))
 

@@ -19,7 +19,7 @@ __all__ = ["RunPlots"]
 #: A limit that is further above everything measured would leave nothing of the rest to be seen.
 _LIMIT_WITHIN = 4
 _MOST_WAITS = 5
-_MOST_BARS = 150
+_MOST_BARS = 90
 _LOOKS = {"generator": "c4", "server": "c1", "postgres": "c2"}
 
 
@@ -202,7 +202,8 @@ class RunPlots:
         greatest = max(
             (at for curve in points.values() for at, _ in curve if at < 100), default=0.0
         )
-        looks = {"response time": "c1", "service time": "c2"}
+        # The service time is drawn first and wide: it often lies just under the other.
+        looks = {"service time": "service", "response time": "c1"}
         response = points.get("response time") or next(iter(points.values()))
         return Plot(
             title="Percentile curve",
@@ -221,7 +222,7 @@ class RunPlots:
                     show=words.duration,
                     kind="duration",
                 )
-                for kind, curve in points.items()
+                for kind, curve in sorted(points.items(), key=lambda kind: kind[0], reverse=True)
             ],
             x_show=lambda value: "max" if value >= 100 else words.percent(value),
             x_name="percentile",
@@ -246,7 +247,7 @@ class RunPlots:
             ),
             x=self.x,
             y=linear(
-                max(most, cores * 1.05 if near and cores else 0),
+                max(most, cores if near and cores else 0),
                 lambda value: f"{value:.3g}",
                 unit="cores",
                 most=3,
@@ -262,7 +263,7 @@ class RunPlots:
                 )
                 for part in parts
             ],
-            limits=[Limit(cores, f"all {cores:g} cores")] if near and cores else (),
+            limits=[Limit(cores, f"all {cores:g} cores", "bound")] if near and cores else (),
             spans=self._spans,
             group=self._group,
             note="cores in use",

@@ -43,10 +43,8 @@ def mark(passed: bool, *, decided: bool = True) -> Markup:
 def certainty(threshold: ThresholdRecord) -> str:
     """Whether what a threshold says may be noise, in words."""
     if not threshold.decided:
-        return "may be noise: so few samples do not decide it"
-    if threshold.interval is None:
-        return "counted, not estimated"
-    return "beyond noise: all of the 95 % interval is on that side of the limit"
+        return "may be noise: so few samples do not decide"
+    return "counted, no noise" if threshold.interval is None else "beyond noise"
 
 
 def load_line(record: RunRecord) -> str:
@@ -176,8 +174,8 @@ def _thresholds(record: RunRecord) -> Markup:
             element(
                 "span", mark(threshold.passed, decided=threshold.decided), " ", _figure_name(threshold)
             ),
-            threshold.condition,
             threshold.actual,
+            threshold.condition,
             threshold.interval or "",
             _against(threshold),
             _remark(threshold),
@@ -186,8 +184,8 @@ def _thresholds(record: RunRecord) -> Markup:
     ]
     columns = [
         Column("figure", "words"),
-        Column("wanted"),
         Column("measured"),
+        Column("wanted"),
         Column("95 % interval"),
         Column("against the limit", "words"),
         Column("", "words"),
@@ -291,7 +289,8 @@ def _over_time(plots: RunPlots) -> Markup:
                 class_="none",
             ),
         )
-    return _block("Over time", drawn)
+    hint = "From the begin of the measured window; what lies outside of it is shaded."
+    return _block("Over time", drawn, hint=hint)
 
 
 def _steps(record: RunRecord, plots: RunPlots) -> Markup | None:
@@ -559,7 +558,7 @@ def _statements(found: DatabaseFinding, iterations: int) -> Markup | None:
         rows.append(
             (
                 element("code", _cut(statement.query), class_="query"),
-                words.share(part),
+                words.share(part, 2),
                 f"{statement.calls:,}",
                 f"{statement.calls / iterations:,.2f}",
                 words.seconds(statement.seconds / statement.calls if statement.calls else None),

@@ -31,7 +31,9 @@ def duration(nanoseconds: float | None) -> str:
 
 def seconds(value: float | None) -> str:
     """Seconds with the unit a reader expects."""
-    return NONE if value is None else format_duration(value * 1e9)
+    if value is None:
+        return NONE
+    return format_duration(value * 1e9) if value else "0 s"
 
 
 def count(value: float | None) -> str:
