@@ -91,13 +91,21 @@ class Browser:
         self._folder.cleanup()
 
     def open(
-        self, file: Path, *, width: int = 1280, height: int = 900, scheme: str = "light",
+        self,
+        file: Path,
+        *,
+        width: int = 1280,
+        height: int = 900,
+        scheme: str = "light",
         scripts: bool = True,
     ) -> None:
         """Load a file, and wait until it is there."""
         self._call(
             "Emulation.setDeviceMetricsOverride",
-            width=width, height=height, deviceScaleFactor=1, mobile=width < 500,
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 500,
         )
         self._call("Emulation.setScriptExecutionDisabled", value=not scripts)
         self._call(

@@ -90,13 +90,14 @@ def logarithmic(
     """Both ends included, in even steps of factors; values below 1 count as 1."""
     low, high = max(low, 1.0), max(high, 1.0)
     if high < low * 2:
-        low, high = low / 1.5, low * 2
+        low, high = max(low / 1.5, 1.0), low * 2
     span = math.log10(high / low)
     factors = next(factors for decades, factors in _IN_A_DECADE if span <= decades)
     candidates = [
         factor * 10.0**power
         for power in range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
         for factor in factors
+        if factor * 10.0**power >= 1
     ]
     first = max((c for c in candidates if c <= low * 1.001), default=low)
     # The end is where the values end, so that no third of the plot is empty.

@@ -134,9 +134,7 @@ def _legend(plot: Plot) -> Iterator[Markup]:
 
 def _labels(plot: Plot) -> Iterator[Markup]:
     for tick in plot.y.ticks:
-        yield element(
-            "span", tick.label, class_="y", style=f"bottom:{_shortest(tick.at * 100)}%"
-        )
+        yield element("span", tick.label, class_="y", style=f"bottom:{_shortest(tick.at * 100)}%")
     for tick in plot.x.ticks:
         edge = " first" if tick.at < 0.02 else " last" if tick.at > 0.97 else ""
         edge = " near" if 0.8 < tick.at <= 0.97 else edge
@@ -153,7 +151,10 @@ def _labels(plot: Plot) -> Iterator[Markup]:
         if plot.x.place(span.end) - plot.x.place(span.begin) < _NARROW:
             continue
         yield element(
-            "span", span.label, class_="span", style=f"left:{_shortest(plot.x.place(span.begin) * 100)}%"
+            "span",
+            span.label,
+            class_="span",
+            style=f"left:{_shortest(plot.x.place(span.begin) * 100)}%",
         )
 
 
@@ -192,8 +193,7 @@ def _outline(plot: Plot, series: Series) -> Iterator[str]:
         return
     for run in _runs(series):
         top = [
-            (plot.x.place(at) * _WIDTH, (1 - plot.y.place(value)) * _HEIGHT)
-            for at, value, _ in run
+            (plot.x.place(at) * _WIDTH, (1 - plot.y.place(value)) * _HEIGHT) for at, value, _ in run
         ]
         if series.shape == "band":
             # What stands alone is as wide as a hair, or it would not be seen.
@@ -351,7 +351,9 @@ def bullet(
     sure = None
     if interval is not None:
         low, high = x(interval[0]), x(interval[1])
-        sure = element("path", d=f"M{_shortest(low)} 50H{_shortest(max(high, low + 2))}", class_="sure")
+        sure = element(
+            "path", d=f"M{_shortest(low)} 50H{_shortest(max(high, low + 2))}", class_="sure"
+        )
     return element(
         "svg",
         element("path", d=f"M0 50H{_WIDTH}", class_="rail"),
@@ -366,4 +368,3 @@ def bullet(
         aria_label=label,
         class_="bullet",
     )
-

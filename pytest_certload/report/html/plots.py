@@ -74,7 +74,9 @@ class RunPlots:
         ats = self._middles(timeline)
         limits = _limits(self._record.thresholds, name, most=max(most))
         y = logarithmic(
-            min(known), max(max(most), *(limit.value for limit in limits), 0), unit="time, log scale"
+            min(known),
+            max(max(most), *(limit.value for limit in limits), 0),
+            unit="time, log scale",
         )
         median = sorted(known)[len(known) // 2]
         worst = max(range(len(step.max)), key=lambda part: step.max[part] or 0)
@@ -280,9 +282,7 @@ class RunPlots:
             return None
         return Plot(
             title="Memory",
-            gist=_each(
-                f"{part.name} had up to {words.octets(part.memory_peak)}" for part in parts
-            ),
+            gist=_each(f"{part.name} had up to {words.octets(part.memory_peak)}" for part in parts),
             x=self.x,
             y=linear(
                 max(moment.memory or 0 for part in parts for moment in part.moments) / 1e6,
@@ -456,4 +456,3 @@ def _cores_used(value: float | None) -> str:
 
 def _each(parts: Iterable[str]) -> str:
     return ", ".join(parts) + "."
-

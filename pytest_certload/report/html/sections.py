@@ -35,7 +35,10 @@ def mark(passed: bool, *, decided: bool = True) -> Markup:
         return element("span", "✗", element("span", " failed", class_="unseen"), class_="mark bad")
     if not decided:
         return element(
-            "span", "?", element("span", " passed, not decided", class_="unseen"), class_="mark doubt"
+            "span",
+            "?",
+            element("span", " passed, not decided", class_="unseen"),
+            class_="mark doubt",
         )
     return element("span", "✓", element("span", " passed", class_="unseen"), class_="mark good")
 
@@ -79,7 +82,9 @@ def run_section(record: RunRecord, *, anchor: str) -> Markup:
         _generator(record),
         _setting(record),
     ]
-    return element("section", *parts, class_=f"run {record.state}", id=anchor, aria_labelledby=f"{anchor}-name")
+    return element(
+        "section", *parts, class_=f"run {record.state}", id=anchor, aria_labelledby=f"{anchor}-name"
+    )
 
 
 def _block(title: str, *content: object, hint: str | None = None) -> Markup:
@@ -129,10 +134,18 @@ def _tiles(record: RunRecord) -> Markup:
         for percent in (50, 95, 99)
     ]
     tiles.append(
-        _tile("longest", words.duration(whole.response_time.max), f"mean {words.duration(whole.response_time.mean)}")
+        _tile(
+            "longest",
+            words.duration(whole.response_time.max),
+            f"mean {words.duration(whole.response_time.mean)}",
+        )
     )
     tiles.append(
-        _tile("achieved rate", format_rate(record.achieved_rate), f"offered {format_rate(record.offered_rate)}")
+        _tile(
+            "achieved rate",
+            format_rate(record.achieved_rate),
+            f"offered {format_rate(record.offered_rate)}",
+        )
     )
     tiles.append(
         _tile(
@@ -168,11 +181,16 @@ def _interval(found: IntervalSummary | None) -> str:
 
 def _thresholds(record: RunRecord) -> Markup:
     if not record.thresholds:
-        return _block("Thresholds", element("p", "The test put no condition on a figure.", class_="none"))
+        return _block(
+            "Thresholds", element("p", "The test put no condition on a figure.", class_="none")
+        )
     rows = [
         (
             element(
-                "span", mark(threshold.passed, decided=threshold.decided), " ", _figure_name(threshold)
+                "span",
+                mark(threshold.passed, decided=threshold.decided),
+                " ",
+                _figure_name(threshold),
             ),
             threshold.actual,
             threshold.condition,
@@ -406,7 +424,12 @@ def _errors(record: RunRecord) -> Markup:
         )
         for error in record.errors
     ]
-    columns = [Column("kind", "words"), Column("count"), Column("share"), Column("the first one's message", "words")]
+    columns = [
+        Column("kind", "words"),
+        Column("count"),
+        Column("share"),
+        Column("the first one's message", "words"),
+    ]
     failing = [step for step in steps if step.errors]
     statuses = [
         (
@@ -418,7 +441,13 @@ def _errors(record: RunRecord) -> Markup:
         )
         for step in failing
     ]
-    heads = [Column("step", "words"), Column("failed"), Column("error rate"), Column("last status", "words"), Column("outcomes", "words")]
+    heads = [
+        Column("step", "words"),
+        Column("failed"),
+        Column("error rate"),
+        Column("last status", "words"),
+        Column("outcomes", "words"),
+    ]
     return _block(
         "Errors",
         table("Errors by kind", columns, rows) if rows else None,
@@ -535,9 +564,7 @@ def _transactions(found: DatabaseFinding) -> Iterator[tuple[str, str]]:
 def _waits(found: DatabaseFinding) -> Markup | None:
     if not found.waits:
         return None
-    rows = [
-        (wait.event, words.share(wait.share), _share_bar(wait.share)) for wait in found.waits
-    ]
+    rows = [(wait.event, words.share(wait.share), _share_bar(wait.share)) for wait in found.waits]
     columns = [Column("wait", "words"), Column("share"), Column("", "words")]
     return fold("Waits", table("What connections at work waited for", columns, rows))
 
@@ -631,7 +658,9 @@ def _processes(record: RunRecord, plots: RunPlots) -> Markup | None:
     lines = [f"The limit was {record.proof.limit}."] if record.proof.limit else []
     return _block(
         "CPU and memory",
-        element("ul", *(element("li", line) for line in (*lines, *_events(parts))), class_="remarks")
+        element(
+            "ul", *(element("li", line) for line in (*lines, *_events(parts))), class_="remarks"
+        )
         if lines or any(_events(parts))
         else None,
         _drawn([plots.cpu(), plots.memory()]),
@@ -693,7 +722,9 @@ def _setting(record: RunRecord) -> Markup:
         rows = [(name, f"{n:,}") for name, n in state.rows.items()]
         content += [
             element("h4", "State at the begin"),
-            facts([("fingerprint", state.fingerprint or "not known"), ("origin", state.origin), *rows]),
+            facts(
+                [("fingerprint", state.fingerprint or "not known"), ("origin", state.origin), *rows]
+            ),
         ]
         missing = _missing(state.missing)
         content += [missing] if missing else []
@@ -711,7 +742,11 @@ def _setting(record: RunRecord) -> Markup:
     ]
     if record.proof.preflight:
         checks = [
-            (join([mark(check.passed), " ", check.name]), check.detail, words.seconds(check.seconds))
+            (
+                join([mark(check.passed), " ", check.name]),
+                check.detail,
+                words.seconds(check.seconds),
+            )
             for check in record.proof.preflight
         ]
         columns = [Column("check", "words"), Column("found", "words"), Column("took")]

@@ -22,7 +22,11 @@ class Column:
 
 
 def table(
-    caption: str, columns: Sequence[Column], rows: Sequence[Sequence[object]], *, most: int = MOST_ROWS
+    caption: str,
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[object]],
+    *,
+    most: int = MOST_ROWS,
 ) -> Markup:
     """A table; the first cell of a row is its head. Rows beyond ``most`` are folded."""
     shown, rest = rows[:most], rows[most:]
