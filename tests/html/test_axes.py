@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -33,7 +34,7 @@ def test_linear_goes_from_nothing_to_a_round_number(high: float) -> None:
     holds_together(axis, 0, high)
     assert axis.place(0) == 0
     assert axis.high >= high * (1 - 1e-6)
-    assert axis.ticks[-1].at == pytest.approx(1)
+    assert axis.ticks[-1].at == pytest.approx(1 / 1.04)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_time_has_few_marks(warm_up: float, end: float) -> None:
 def test_percentiles_have_a_nine_in_equal_steps() -> None:
     axis = axes.percentiles(99.9)
     nines = [axis.place(p) for p in (0, 90, 99, 99.9)]
-    steps = [b - a for a, b in zip(nines, nines[1:], strict=False)]
+    steps = [b - a for a, b in pairwise(nines)]
     assert steps == pytest.approx([steps[0]] * 3)
     assert axis.place(99.9) < axis.place(100) == 1
     assert [tick.label for tick in axis.ticks] == ["0 %", "50 %", "90 %", "99 %", "max"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections import Counter
 from collections.abc import Sequence
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -184,7 +184,7 @@ class TestThePage:
         levels = [int(tag[1]) for tag, _ in found.elements if re.fullmatch("h[1-6]", tag)]
         assert levels[0] == 1
         assert levels.count(1) == 1
-        assert all(next_ <= level + 1 for level, next_ in zip(levels, levels[1:], strict=False))
+        assert all(next_ <= level + 1 for level, next_ in pairwise(levels))
         for picture in found.of("svg"):
             assert picture["role"] == "img"
             assert len(picture["aria-label"] or "") > 8
@@ -272,7 +272,7 @@ class TestTheFile:
         write_report([], file, title="Nightly <2>")
         assert "Nightly &lt;2&gt;" in file.read_text("utf-8")
         assert "No load was made" in file.read_text("utf-8")
-        assert os.listdir(file.parent) == ["report.html"]
+        assert [path.name for path in file.parent.iterdir()] == ["report.html"]
 
     def test_that_cannot_be_written_names_the_option_and_the_remedy(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()

@@ -66,7 +66,8 @@ def linear(
         step = max(1.0, step)
     steps = max(1, math.ceil((high or 1) / step - 1e-9))
     marks = [(number * step, show(number * step)) for number in range(steps + 1)]
-    return _axis(0.0, steps * step, _same, marks, unit)
+    # Room above the last mark, or a line that lies on it is cut.
+    return _axis(0.0, steps * step * 1.04, _same, marks, unit)
 
 
 def _round_step(least: float) -> float:
@@ -97,7 +98,7 @@ def logarithmic(
         factor * 10.0**power
         for power in range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
         for factor in factors
-        if factor * 10.0**power >= 1
+        if factor * 10.0**power == 1 or factor * 10.0**power >= 2
     ]
     first = max((c for c in candidates if c <= low * 1.001), default=low)
     # The end is where the values end, so that no third of the plot is empty.

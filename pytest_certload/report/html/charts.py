@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from . import words
-from .axes import Axis
+from .axes import Axis, Tick
 from .markup import Markup, element
 
 __all__ = ["Limit", "Plot", "Series", "Span", "bullet", "draw"]
@@ -21,6 +21,8 @@ _WIDTH, _HEIGHT = 1000, 100
 _MOST_ROWS = 50
 #: A part of the axis that is narrower has no room for its name.
 _NARROW = 0.1
+#: Share of the height that a mark of the y axis needs.
+_ROOM = {"tall": 0.06, "middle": 0.1, "low": 0.17}
 
 Point = tuple[float, float | None]
 
@@ -75,7 +77,7 @@ class Plot:
         title: What it is, a few words.
         gist: What is to be seen on it, in a sentence, for who does not see it.
         x, y: Its axes.
-        series: In the order in which they are drawn.
+        series: The most important one first; it is drawn last, over the others.
         x_show, x_name: How a place on the x axis is written in the table, and what it is.
         limits, spans: What stands in the background.
         size: ``tall``, ``middle`` or ``low``.
@@ -133,7 +135,7 @@ def _legend(plot: Plot) -> Iterator[Markup]:
 
 
 def _labels(plot: Plot) -> Iterator[Markup]:
-    for tick in plot.y.ticks:
+    for tick in _marks(plot):
         yield element("span", tick.label, class_="y", style=f"bottom:{_shortest(tick.at * 100)}%")
     for tick in plot.x.ticks:
         edge = " first" if tick.at < 0.02 else " last" if tick.at > 0.97 else ""
@@ -158,6 +160,15 @@ def _labels(plot: Plot) -> Iterator[Markup]:
         )
 
 
+def _marks(plot: Plot) -> Iterator[Tick]:
+    """The marks of the y axis that have room beside one another."""
+    room, last = _ROOM[plot.size], -1.0
+    for tick in plot.y.ticks:
+        if tick.at - last >= room:
+            last = tick.at
+            yield tick
+
+
 def _picture(plot: Plot) -> Markup:
     parts: list[Markup] = []
     for span in plot.spans:
@@ -168,9 +179,9 @@ def _picture(plot: Plot) -> Markup:
                 class_="span",
             )
         )  # fmt: skip
-    rules = "".join(f"M0 {_y(plot, tick.at)}H{_WIDTH}" for tick in plot.y.ticks)
+    rules = "".join(f"M0 {_y(plot, tick.at)}H{_WIDTH}" for tick in _marks(plot))
     parts.append(element("path", d=rules, class_="grid"))
-    for series in plot.series:
+    for series in reversed(plot.series):
         outline = "".join(_outline(plot, series))
         if outline:
             parts.append(element("path", d=outline, class_=f"{series.shape} {series.look}"))

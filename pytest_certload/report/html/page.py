@@ -14,7 +14,6 @@ from pytest_certload.errors import ReportError
 from pytest_certload.report.record import RunRecord
 from pytest_certload.report.terminal import stack_line
 from pytest_certload.report.whole_file import write_whole
-from pytest_certload.units import format_rate
 
 from . import words
 from .markup import Markup, element, join

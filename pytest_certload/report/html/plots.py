@@ -81,8 +81,8 @@ class RunPlots:
         median = sorted(known)[len(known) // 2]
         worst = max(range(len(step.max)), key=lambda part: step.max[part] or 0)
         when = words.clock(ats[worst])
-        # Drawn from the outermost to the innermost; each ends where the next begins.
-        bands = (("p99", "far", step.p99, step.p95), ("p95", "mid", step.p95, step.p50))
+        # Each begins where the one below it ends.
+        bands = (("p95", "mid", step.p95, step.p50), ("p99", "far", step.p99, step.p95))
         return Plot(
             title=title,
             gist=(
@@ -92,7 +92,7 @@ class RunPlots:
             x=self.x,
             y=y,
             series=[
-                _times("max", "max", ats, step.max),
+                _times("p50", "median", ats, step.p50),
                 *(
                     Series(
                         name=percentile,
@@ -105,13 +105,13 @@ class RunPlots:
                     )
                     for percentile, look, top, base in bands
                 ),
-                _times("p50", "median", ats, step.p50),
+                _times("max", "max", ats, step.max),
             ],
             limits=limits,
             spans=self._spans,
             size=size,
             group=self._group,
-            note="from the due time, log scale",
+            note="from the due time, log scale" if name is None else "",
         )
 
     def rates(self) -> Plot | None:
@@ -132,8 +132,8 @@ class RunPlots:
             x=self.x,
             y=linear(max([*due, *started, 0]), _rate, unit="iterations per second", most=3),
             series=[
-                _series("offered", "offered", ats, due, show=_rate_or_none, kind="rate"),
                 _series("achieved", "c1", ats, started, show=_rate_or_none, kind="rate"),
+                _series("offered", "offered", ats, due, show=_rate_or_none, kind="rate"),
             ],
             spans=self._spans,
             group=self._group,
@@ -204,8 +204,8 @@ class RunPlots:
         greatest = max(
             (at for curve in points.values() for at, _ in curve if at < 100), default=0.0
         )
-        # The service time is drawn first and wide: it often lies just under the other.
-        looks = {"service time": "service", "response time": "c1"}
+        # The service time is wide, as it often lies just under the other.
+        looks = {"response time": "c1", "service time": "service"}
         response = points.get("response time") or next(iter(points.values()))
         return Plot(
             title="Percentile curve",
@@ -224,7 +224,7 @@ class RunPlots:
                     show=words.duration,
                     kind="duration",
                 )
-                for kind, curve in sorted(points.items(), key=lambda kind: kind[0], reverse=True)
+                for kind, curve in points.items()
             ],
             x_show=lambda value: "max" if value >= 100 else words.percent(value),
             x_name="percentile",
