@@ -286,8 +286,15 @@ def _compared_name(figure: ComparedFigure) -> Markup:
 
 
 def _compared(figure: ComparedFigure, value: float) -> str:
-    write = {"duration": words.duration, "share": words.share, "rate": format_rate}
-    return write[figure.kind](value) if figure.kind in write else words.count(value)
+    match figure.kind:
+        case "duration":
+            return words.duration(value)
+        case "share":
+            return words.share(value)
+        case "rate":
+            return format_rate(value)
+        case _:
+            return words.count(value)
 
 
 def _change(value: float | None) -> str:
@@ -542,23 +549,22 @@ def _database(record: RunRecord, plots: RunPlots) -> Markup | None:
 
 
 def _transactions(found: DatabaseFinding) -> Iterator[tuple[str, str]]:
+    mean = found.active_mean
     figures = (
-        ("commits", found.commits, words.count),
-        ("rollbacks", found.rollbacks, words.count),
-        ("deadlocks", found.deadlocks, words.count),
-        ("at work, mean", found.active_mean, lambda value: f"{value:.2f}"),
-        ("at work, most", found.active_peak, words.count),
-        ("blocked, most", found.blocked_peak, words.count),
-        ("cache hits", found.cache_hit_share, lambda value: words.share(value, 4)),
-        ("read from files", found.read_bytes, words.octets),
-        ("written to files", found.written_bytes, words.octets),
-        ("write-ahead log", found.wal_bytes, words.octets),
-        ("cost of looking", found.cost_share, lambda value: words.share(value, 2)),
-        ("settings", found.settings, str),
+        ("commits", words.count(found.commits)),
+        ("rollbacks", words.count(found.rollbacks)),
+        ("deadlocks", words.count(found.deadlocks)),
+        ("at work, mean", words.NONE if mean is None else f"{mean:.2f}"),
+        ("at work, most", words.count(found.active_peak)),
+        ("blocked, most", words.count(found.blocked_peak)),
+        ("cache hits", words.share(found.cache_hit_share, 4)),
+        ("read from files", words.octets(found.read_bytes)),
+        ("written to files", words.octets(found.written_bytes)),
+        ("write-ahead log", words.octets(found.wal_bytes)),
+        ("cost of looking", words.share(found.cost_share, 2)),
+        ("settings", found.settings or words.NONE),
     )
-    for name, value, write in figures:
-        if value is not None:
-            yield name, write(value)
+    yield from (figure for figure in figures if figure[1] != words.NONE)
 
 
 def _waits(found: DatabaseFinding) -> Markup | None:
