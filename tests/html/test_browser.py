@@ -197,9 +197,9 @@ def test_pointing_reads_out_all_plots_of_the_run(
     # The 100th of 300 seconds: the axis begins with 5 s of warm-up.
     browser.move_to(box[0] + box[2] * (5 + 100.5) / 305, box[1] + box[3] / 2)
     found = browser.ask(READ_OUT)
-    assert found[0]["at"] == "1:41"
-    # As samples.py makes them: 2.3 ms, and twice, thrice and eight times that.
-    assert found[0]["values"] == ["2.3 ms", "4.6 ms", "6.9 ms", "18.4 ms"]
+    assert found[0]["at"] == "1:40.5"
+    # As samples.py makes them: 2.3919 ms, and twice, thrice and eight times that.
+    assert found[0]["values"] == ["2.39 ms", "4.78 ms", "7.18 ms", "19.1 ms"]
     assert found[1]["values"] == ["167/s", "167/s"]
     assert [plot["at"] is None for plot in found].count(True) == 1, "the percentile curve alone"
     browser.move_to(2, 2)
@@ -212,12 +212,12 @@ def test_arrow_keys_read_out(browser: Browser, reports: dict[str, Path]) -> None
     for _ in range(3):
         browser.press("ArrowRight")
     browser.press("ArrowLeft")
-    assert browser.ask(READ_OUT)[0]["at"] == "0:02"
+    assert browser.ask(READ_OUT)[0]["at"] == "0:01.5"
     browser.press("Escape")
     assert browser.ask(READ_OUT)[0]["at"] is None
 
 
-def test_script_writes_figures_as_the_page_does(browser: Browser, reports: dict[str, Path]) -> None:
+def test_script_shows_what_the_table_says(browser: Browser, reports: dict[str, Path]) -> None:
     # At each place of every plot what the script shows is what the table beside it says.
     browser.open(reports["session"])
     differing = browser.ask(
@@ -226,10 +226,10 @@ def test_script_writes_figures_as_the_page_does(browser: Browser, reports: dict[
           const plot = figure.querySelector('.plot');
           const data = JSON.parse(plot.dataset.plot);
           const rows = [...figure.querySelectorAll('tbody tr')];
-          const every = Math.ceil(data.x.length / 50);
+          const every = Math.ceil(data.places.length / 50);
           plot.focus();
           return rows.flatMap((row, number) => {
-            const place = data.x[number * every];
+            const place = data.places[number * every];
             const box = plot.getBoundingClientRect();
             plot.dispatchEvent(new PointerEvent('pointermove',
               { clientX: box.left + place * box.width, bubbles: true }));
@@ -255,6 +255,7 @@ def test_what_came_from_the_run_is_inert(browser: Browser, tmp_path: Path) -> No
     assert browser.ask("document.querySelectorAll('script').length") == 1
     assert browser.complaints == []
     assert len(browser.requests) == 1
+    assert browser.ask(TOO_WIDE) == []
     assert browser.ask("document.documentElement.scrollWidth") == 375
 
 

@@ -38,8 +38,7 @@ class Series:
         shape: ``line``, ``band`` (from ``base`` up) or ``bars`` (likewise, each as wide as the
             distance to the next).
         base: Lower edge of bands and bars, a value for each point; default: the axis.
-        show: Writes a value.
-        kind: How the script writes it: ``duration``, ``rate``, ``count``, ``cores`` or ``megabytes``.
+        show: Writes a value; without ``|``.
     """
 
     name: str
@@ -48,7 +47,6 @@ class Series:
     shape: str = "line"
     base: Sequence[float | None] | None = None
     show: Callable[[float | None], str] = words.count
-    kind: str = "count"
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ class Plot:
     x: Axis
     y: Axis
     series: Sequence[Series]
-    x_show: Callable[[float], str] = words.clock
+    x_show: Callable[[float], str] = words.moment
     x_name: str = "time"
     limits: Sequence[Limit] = ()
     spans: Sequence[Span] = field(default=())
@@ -258,25 +256,20 @@ def _shortest(value: float) -> str:
 
 
 def _read_out(plot: Plot) -> str:
-    """What the script shows of each moment: places, and the values of each series."""
+    """What the script shows of each moment, in the words that the table has."""
     ats = _places(plot)
     columns = []
     for series in plot.series:
         own = _told(series)
-        columns.append({"k": series.kind, "v": [_rounded(own.get(at)) for at in ats]})
-    places = [round(plot.x.place(at), 4) for at in ats]
-    timed = plot.x_show is words.clock
+        columns.append("|".join(series.show(own.get(at)) for at in ats))
     return json.dumps(
         {
-            "x": places,
-            **(
-                {"span": [round(plot.x.low, 3), round(plot.x.high, 3)]}
-                if timed
-                else {"labels": [plot.x_show(at) for at in ats]}
-            ),
-            "s": columns,
+            "places": [round(plot.x.place(at), 4) for at in ats],
+            "names": "|".join(plot.x_show(at) for at in ats),
+            "values": columns,
         },
         separators=(",", ":"),
+        ensure_ascii=False,
     )
 
 
@@ -288,13 +281,6 @@ def _told(series: Series) -> dict[float, float | None]:
         at: None if value is None else value - (base or 0.0)
         for (at, value), base in zip(series.points, series.base, strict=True)
     }
-
-
-def _rounded(value: float | None) -> float | int | None:
-    if value is None:
-        return None
-    short = float(f"{value:.4g}")
-    return int(short) if short == int(short) else short
 
 
 def _places(plot: Plot) -> list[float]:

@@ -101,7 +101,6 @@ class RunPlots:
                         base=base,
                         shape="band",
                         show=words.duration,
-                        kind="duration",
                     )
                     for percentile, look, top, base in bands
                 ),
@@ -132,8 +131,8 @@ class RunPlots:
             x=self.x,
             y=linear(max([*due, *started, 0]), _rate, unit="iterations per second", most=3),
             series=[
-                _series("achieved", "c1", ats, started, show=_rate_or_none, kind="rate"),
-                _series("offered", "offered", ats, due, show=_rate_or_none, kind="rate"),
+                _series("achieved", "c1", ats, started, show=_rate_or_none),
+                _series("offered", "offered", ats, due, show=_rate_or_none),
             ],
             spans=self._spans,
             group=self._group,
@@ -222,7 +221,6 @@ class RunPlots:
                     look=looks.get(kind, "c3"),
                     points=curve,
                     show=words.duration,
-                    kind="duration",
                 )
                 for kind, curve in points.items()
             ],
@@ -261,7 +259,6 @@ class RunPlots:
                     [m.at - self._warm_up for m in part.moments],
                     [m.cores for m in part.moments],
                     show=_cores_used,
-                    kind="cores",
                 )
                 for part in parts
             ],
@@ -303,7 +300,6 @@ class RunPlots:
             [m.at - self._warm_up for m in part.moments],
             [None if m.memory is None else m.memory / 1e6 for m in part.moments],
             show=lambda value: words.octets(None if value is None else value * 1e6),
-            kind="megabytes",
         )
 
     def waits(self) -> Plot | None:
@@ -349,7 +345,6 @@ class RunPlots:
                     points=[(at, top) for (at, _), top in zip(bars, stacks[kind], strict=True)],
                     base=bases[kind],
                     shape="bars",
-                    kind="cores",
                     show=_cores_used,
                 )
                 for number, kind in enumerate(kinds)
@@ -410,14 +405,13 @@ def _series(
     *,
     shape: str = "line",
     show: Callable[[float | None], str] = words.count,
-    kind: str = "count",
 ) -> Series:
     points: list[Point] = list(zip(ats, values, strict=True))
-    return Series(name=name, look=look, points=points, shape=shape, show=show, kind=kind)
+    return Series(name=name, look=look, points=points, shape=shape, show=show)
 
 
 def _times(name: str, look: str, ats: Sequence[float], values: Sequence[int | None]) -> Series:
-    return _series(name, look, ats, values, show=words.duration, kind="duration")
+    return _series(name, look, ats, values, show=words.duration)
 
 
 def _limits(thresholds: Sequence[ThresholdRecord], step: str | None, *, most: float) -> list[Limit]:

@@ -10,34 +10,12 @@
   darkness.addEventListener("change", label);
   label();
 
-  const three = (value) => {
-    const decimals = value < 10 ? 2 : value < 100 ? 1 : 0;
-    return String(Number(value.toFixed(decimals)));
-  };
-  const clock = (seconds) => {
-    const whole = Math.round(Math.abs(seconds));
-    const two = (n) => String(n).padStart(2, "0");
-    const hours = Math.floor(whole / 3600), minutes = Math.floor(whole / 60) % 60;
-    const sign = seconds <= -0.5 ? "−" : "";
-    return sign + (hours ? `${hours}:${two(minutes)}` : minutes) + ":" + two(whole % 60);
-  };
-  const duration = (ns) => {
-    for (const [unit, size, limit] of [["ns", 1, 1e3], ["µs", 1e3, 1e6], ["ms", 1e6, 1e9], ["s", 1e9, 6e10]])
-      if (Number(three(ns / size)) * size < limit) return `${three(ns / size)} ${unit}`;
-    return clock(ns / 1e9);
-  };
-  const write = {
-    duration,
-    count: (n) => n.toLocaleString("en", { maximumFractionDigits: 1 }),
-    rate: (n) => `${Number(n.toPrecision(4)).toLocaleString("en")}/s`,
-    cores: (n) => n.toFixed(2),
-    megabytes: (n) => `${n.toFixed(0)} MB`,
-  };
-
   const plots = [];
   for (const element of document.querySelectorAll(".plot")) {
     const data = JSON.parse(element.dataset.plot);
-    if (!data.x.length) continue;
+    if (!data.places.length) continue;
+    data.names = data.names.split("|");
+    data.values = data.values.map((column) => column.split("|"));
     const plot = {
       element, data, group: element.dataset.group,
       cross: element.querySelector(".cross"),
@@ -63,9 +41,9 @@
       if (event.key === "Escape") return hide();
       if (!step) return;
       event.preventDefault();
-      const last = data.x.length - 1;
+      const last = data.places.length - 1;
       const next = plot.at === null ? (step > 0 ? 0 : last) : Math.min(last, Math.max(0, plot.at + step));
-      show(data.x[next]);
+      show(data.places[next]);
     });
   }
 
@@ -86,14 +64,10 @@
       for (const value of values) value.textContent = "";
       return;
     }
-    plot.at = nearest(data.x, place);
-    const at = data.x[plot.at];
+    plot.at = nearest(data.places, place);
     cross.hidden = false;
-    cross.style.left = `${at * 100}%`;
-    cross.dataset.at = data.labels ? data.labels[plot.at] : clock(data.span[0] + at * (data.span[1] - data.span[0]));
-    data.s.forEach((series, number) => {
-      const value = series.v[plot.at];
-      values[number].textContent = value === null ? "–" : write[series.k](value);
-    });
+    cross.style.left = `${data.places[plot.at] * 100}%`;
+    cross.dataset.at = data.names[plot.at];
+    data.values.forEach((column, number) => { values[number].textContent = column[plot.at]; });
   }
 })();

@@ -12,6 +12,7 @@ __all__ = [
     "clock",
     "count",
     "duration",
+    "moment",
     "octets",
     "percent",
     "plural",
@@ -71,6 +72,15 @@ def clock(value: float) -> str:
     minutes, rest = divmod(round(abs(value)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{sign}{hours}:{minutes:02d}:{rest:02d}" if hours else f"{sign}{minutes}:{rest:02d}"
+
+
+def moment(value: float) -> str:
+    """The same to a tenth of a second, where parts are shorter than a second: ``0:05.2``."""
+    sign = "−" if value <= -0.05 else ""
+    minutes, rest = divmod(round(abs(value) * 10), 600)
+    hours, minutes = divmod(minutes, 60)
+    tail = f"{rest // 10:02d}.{rest % 10}"
+    return f"{sign}{hours}:{minutes:02d}:{tail}" if hours else f"{sign}{minutes}:{tail}"
 
 
 def plural(number: int, one: str, many: str | None = None) -> str:
