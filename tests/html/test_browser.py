@@ -195,7 +195,7 @@ def test_pointing_reads_out_all_plots_of_the_run(
         " return [b.left, b.top, b.width, b.height]; })()"
     )
     # The 100th of 300 seconds: the axis begins with 5 s of warm-up.
-    browser.move_to(box[0] + box[2] * (5 + 100.5) / 305, box[1] + box[3] / 2)
+    browser.move_to(box[0] + box[2] * (5 + 100.5) / 307, box[1] + box[3] / 2)
     found = browser.ask(READ_OUT)
     assert found[0]["at"] == "1:40.5"
     # As samples.py makes them: 2.3919 ms, and twice, thrice and eight times that.

@@ -100,7 +100,7 @@ def logarithmic(
         for factor in factors
         if factor * 10.0**power == 1 or factor * 10.0**power >= 2
     ]
-    first = max((c for c in candidates if c <= low * 1.001), default=low)
+    first = max((c for c in candidates if c <= low * (1 + 1e-9)), default=low)
     # The end is where the values end, so that no third of the plot is empty.
     last = high * 10 ** (span * 0.04)
     marks = [(c, show(c)) for c in candidates if first <= c <= last]

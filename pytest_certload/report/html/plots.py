@@ -40,6 +40,7 @@ class RunPlots:
         proof = record.proof
         moments = [m.at for part in proof.processes for m in part.moments]
         moments += [m.at for m in proof.database.moments] if proof.database else []
+        moments += [m.at for backlog in proof.backlogs for m in backlog.moments]
         last = max(moments, default=0.0) - self._warm_up
         end = max(record.duration_seconds, last) or 1.0
         self.x = time(-self._warm_up, end)
@@ -368,18 +369,15 @@ class RunPlots:
             return None
         ats = [m.at - self._warm_up for m in backlog.moments]
         values = [max(0, m.wanted - m.done) for m in backlog.moments]
-        x = self.x
-        if ats[-1] > x.high:
-            x = time(x.low, ats[-1])
         return Plot(
             title=f"{backlog.name}: answered and not yet done",
             gist=f"{backlog.peak:,} behind at most.",
-            x=x,
+            x=self.x,
             y=linear(max(values), words.count, unit=backlog.name, whole=True, most=2),
             series=[_series("still to do", "c3", ats, values)],
             spans=self._spans,
             size="low",
-            group=self._group if x is self.x else None,
+            group=self._group,
         )
 
     def _widths(self, timeline: Timeline) -> list[float]:
