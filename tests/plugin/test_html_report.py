@@ -24,9 +24,7 @@ def test_it_lies_beside_the_summaries_and_is_named(pytester: pytest.Pytester) ->
     assert "sesame" not in page
 
 
-def test_it_tells_of_all_tests_and_of_what_broke(
-    pytester: pytest.Pytester, target: Target
-) -> None:
+def test_it_tells_of_all_tests_and_of_what_broke(pytester: pytest.Pytester, target: Target) -> None:
     pytester.makepyfile(
         test_other=f"""
         import pytest

@@ -191,22 +191,21 @@ def _thresholds(record: RunRecord) -> Markup:
                 mark(threshold.passed, decided=threshold.decided),
                 " ",
                 _figure_name(threshold),
+                _remark(threshold),
             ),
             threshold.actual,
             threshold.condition,
             threshold.interval or "",
             _against(threshold),
-            _remark(threshold),
         )
         for threshold in sorted(record.thresholds, key=lambda t: (t.passed, t.decided))
     ]
     columns = [
-        Column("figure", "words"),
+        Column("figure", "words wide"),
         Column("measured"),
         Column("wanted"),
         Column("95 % interval"),
         Column("against the limit", "words"),
-        Column("", "words"),
     ]
     return _block("Thresholds", table("Thresholds", columns, rows))
 
@@ -239,11 +238,12 @@ def _bounds(interval: str | None) -> tuple[float, float] | None:
     return (first[1], last[1]) if first and last else None
 
 
-def _remark(threshold: ThresholdRecord) -> Markup | str:
-    if threshold.passed:
-        return "" if threshold.decided else element("span", certainty(threshold), class_="doubt")
+def _remark(threshold: ThresholdRecord) -> Markup | None:
+    if threshold.passed and threshold.decided:
+        return None
     missed = f"missed by {threshold.missed_by}; " if threshold.missed_by else ""
-    return element("span", f"{missed}{certainty(threshold)}", class_="bad")
+    look = "doubt" if threshold.passed else "bad"
+    return element("span", f"{missed}{certainty(threshold)}", class_=f"remark {look}")
 
 
 def _comparison(record: RunRecord) -> Markup | None:

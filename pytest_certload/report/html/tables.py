@@ -15,7 +15,7 @@ MOST_ROWS = 20
 
 @dataclass(frozen=True)
 class Column:
-    """Its head, and what is in it: ``figure`` (to the right), ``words`` or ``code``."""
+    """Its head, and what is in it: ``figure`` (to the right), ``words``, ``words wide`` or ``code``."""
 
     head: object
     kind: str = "figure"
