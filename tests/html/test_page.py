@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_certload.errors import ReportError
@@ -19,6 +19,7 @@ from pytest_certload.report.html import page, write_report
 from pytest_certload.report.html.markup import element, text
 from pytest_certload.report.record import RunRecord
 from tests.html.samples import a_run, hostile, missed, never_began, without_samples
+from tests.unit.test_report import records
 
 POISON = "</script></style><img src=x onerror=alert(1)>\"'&amp;<b>"
 
@@ -178,6 +179,11 @@ class TestARun:
 
 
 class TestThePage:
+    @settings(max_examples=30, deadline=None)
+    @given(st.lists(records, max_size=2))
+    def test_is_well_formed_whatever_a_record_holds(self, records: list[RunRecord]) -> None:
+        read(records)
+
     @every
     def test_can_be_read_without_eyes(self, records: list[RunRecord]) -> None:
         found = read(records)
