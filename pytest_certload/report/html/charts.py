@@ -7,14 +7,14 @@ what it shows, and has its figures in a table.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from . import words
 from .axes import Axis, Tick
-from .markup import Markup, element
+from .markup import Markup, element, join
 
-__all__ = ["Limit", "Plot", "Series", "Span", "bullet", "draw"]
+__all__ = ["Limit", "Plot", "Series", "Span", "bullet", "draw", "draw_all"]
 
 _WIDTH, _HEIGHT = 1000, 100
 #: Rows of a plot's table; what has more is told in part.
@@ -119,6 +119,11 @@ def draw(plot: Plot) -> Markup:
         _table(plot),
         class_="figure",
     )
+
+
+def draw_all(plots: Iterable[Plot | None]) -> Markup:
+    """Several, one under the other; None is left out."""
+    return join(draw(plot) for plot in plots if plot is not None)
 
 
 def _legend(plot: Plot) -> Iterator[Markup]:

@@ -16,8 +16,9 @@ from pytest_certload.report.terminal import stack_line
 from pytest_certload.report.whole_file import write_whole
 
 from . import words
+from .judged import certainty, mark
 from .markup import Markup, element, join
-from .sections import certainty, load_line, mark, run_section
+from .sections import load_line, run_section
 from .tables import Column, table
 
 __all__ = ["page", "write_report"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .markup import Markup, element, join
 
-__all__ = ["Column", "facts", "fold", "table"]
+__all__ = ["Column", "block", "facts", "fold", "table"]
 
 #: Rows beyond these are there, and folded.
 MOST_ROWS = 20
@@ -81,3 +81,14 @@ def facts(pairs: Sequence[tuple[object, object]]) -> Markup:
 def fold(summary: object, *content: object) -> Markup:
     """What is there for who asks."""
     return element("details", element("summary", summary), *content)
+
+
+def block(title: str, *content: object, hint: str | None = None) -> Markup:
+    """A part of a run under a heading of its own; None in it is left out."""
+    return element(
+        "section",
+        element("h3", title),
+        element("p", hint, class_="hint") if hint else None,
+        *content,
+        class_="block",
+    )
