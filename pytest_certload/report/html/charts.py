@@ -17,6 +17,7 @@ from .markup import Markup, element, join
 __all__ = ["Limit", "Plot", "Series", "Span", "bullet", "draw", "draw_all"]
 
 _WIDTH, _HEIGHT = 1000, 100
+_ALONE = 3
 #: Rows of a plot's table; what has more is told in part.
 _MOST_ROWS = 50
 #: A part of the axis that is narrower has no room for its name.
@@ -209,15 +210,15 @@ def _outline(plot: Plot, series: Series) -> Iterator[str]:
         top = [
             (plot.x.place(at) * _WIDTH, (1 - plot.y.place(value)) * _HEIGHT) for at, value, _ in run
         ]
+        bottom = [(1 - plot.y.place(base)) * _HEIGHT for _, _, base in run]
+        if len(run) == 1:
+            # What stands alone has some width, or it would not be seen.
+            ((x, y),) = top
+            top = [(max(0.0, x - _ALONE), y), (min(float(_WIDTH), x + _ALONE), y)]
+            bottom *= 2
         if series.shape == "band":
-            # What stands alone is as wide as a hair, or it would not be seen.
-            wide = top if len(top) > 1 else [(top[0][0] - 1, top[0][1]), (top[0][0] + 1, top[0][1])]
-            bottom = [(1 - plot.y.place(base)) * _HEIGHT for _, _, base in run]
-            bottom = bottom if len(top) > 1 else bottom * 2
-            back = [(x, y) for (x, _), y in zip(wide, bottom, strict=True)][::-1]
-            yield _path([*wide, *back]) + "Z"
-        elif len(top) == 1:
-            yield f"M{_shortest(top[0][0])} {_shortest(top[0][1])}h0"
+            back = [(x, y) for (x, _), y in zip(top, bottom, strict=True)][::-1]
+            yield _path([*top, *back]) + "Z"
         else:
             yield _path(top)
 
