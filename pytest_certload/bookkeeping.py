@@ -19,8 +19,8 @@ from pytest_certload.options import Settings
 from pytest_certload.proof.findings import Proof
 from pytest_certload.proof.ledger import Ledger
 from pytest_certload.redaction import Redactor
-from pytest_certload.report.outputs import write_run_formats
 from pytest_certload.report.live import LiveState
+from pytest_certload.report.outputs import write_run_formats
 from pytest_certload.report.record import (
     ComparisonRecord,
     ErrorRecord,

@@ -70,6 +70,7 @@ class Face:
         self._logged = 0.0
         #: By test: what its assertions say already.
         self._told: dict[str, set[str]] = {}
+        self._report_lines: list[str] = []
 
     @property
     def unicode(self) -> bool:
@@ -455,6 +456,22 @@ class Face:
 
     # At the end.
 
+    def write_report(self) -> None:
+        """Write the session's HTML report; one that cannot be written changes no result."""
+        file = self.settings.report_file
+        records = [] if self._bookkeeper is None else self._bookkeeper.records()
+        if file is None or not records:
+            return
+        from pytest_certload.report.html import write_report
+
+        try:
+            write_report(records, file)
+        except ReportError as error:
+            self._report_lines = [str(error)]
+        else:
+            (shown,) = _relative([file])
+            self._report_lines = [f"report to look at: {shown}"]
+
     def closing_lines(self, width: int, *, unicode: bool) -> list[str]:
         """The closing table."""
         if self._bookkeeper is None:
@@ -476,7 +493,9 @@ class Face:
             if threshold not in self._bookkeeper.met
         ]
         where = files_line(_relative([file for run in runs for file in run.files]))
-        return lines if where is None else [*lines, where]
+        if where is not None:
+            lines.append(where)
+        return [*lines, *self._report_lines]
 
 
 FACE = pytest.StashKey[Face]()

@@ -32,6 +32,7 @@ EXPORTS = ("npz", "parquet")
 FORMATS = ("k6", "openmetrics", "markdown", "otel")
 SAMPLES = ("keep", "sketch")
 PREFLIGHTS = ("on", "off")
+OFF = "off"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +137,10 @@ def _preflight(value: str, base: Path) -> str:
     return value
 
 
+def _html(value: str, base: Path) -> Path | str:
+    return OFF if value == OFF else _path(value, base)
+
+
 def _undecided(value: str, base: Path) -> str:
     if value not in UNDECIDED:
         raise ConfigurationError(
@@ -238,6 +243,8 @@ OPTIONS: tuple[Option, ...] = (
            help="what speaks HTTP: aiohttp, or fast for more load from a core (default: aiohttp)"),
     Option(name="results", metavar="DIR", parse=_path, default="results",
            help="folder for the summaries of each scenario (default: results)"),
+    Option(name="html", metavar="FILE", parse=_html,
+           help="the report to look at, or off (default: report.html in the results folder)"),
     Option(name="export", metavar="FORMAT", parse=_export,
            help="write every sample beside the summaries: npz, or parquet (default: neither)"),
     Option(name="format", metavar="NAME", parse=_format, several=True,
@@ -297,6 +304,7 @@ class Settings:
     vus: int | None
     transport: str
     results: Path
+    html: Path | str | None
     export: str | None
     format: tuple[str, ...]
     samples: str
@@ -318,6 +326,13 @@ class Settings:
     server_port: int
     server_env: tuple[tuple[str, str], ...] = field(repr=False)
     boot_timeout: Duration
+
+    @property
+    def report_file(self) -> Path | None:
+        """Where the HTML report is to lie; None: it is not wanted."""
+        if self.html is None:
+            return self.results / "report.html"
+        return self.html if isinstance(self.html, Path) else None
 
     def policy(self) -> Policy:
         """How runs are judged."""

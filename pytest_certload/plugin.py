@@ -100,8 +100,10 @@ def pytest_runtest_makereport(
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write what is written of all runs together, before the terminal's last words."""
-    session.config.stash[FACE].write_session(session)
+    """Write what is written of all runs together, also of a session that was interrupted."""
+    face = session.config.stash[FACE]
+    face.write_session(session)
+    face.write_report()
 
 
 def pytest_assertrepr_compare(

@@ -45,6 +45,8 @@ def test_wheel_holds_the_whole_package(repository: Path, distributions: Distribu
         "certctl/reference/baseline.sql",
         "certctl/reference_image/Dockerfile",
         "report/summary.schema.json",
+        "report/html/style.css",
+        "report/html/script.js",
     ],
 )
 def test_wheel_holds_what_is_no_python(distributions: Distributions, name: str) -> None:
