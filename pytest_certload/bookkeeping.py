@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+from pytest_certload.baselines.machine import this_machine
 from pytest_certload.engine.runner import Progress, WorkerReport
 from pytest_certload.export import write_samples
 from pytest_certload.options import Settings
@@ -156,6 +157,7 @@ def _environment() -> dict[str, str]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu_count": str(os.cpu_count() or 0),
+        **this_machine().facts(),
     }
 
 

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_certload import gate
-from pytest_certload.errors import CertloadError, ReportError, ScaleFailure
+from pytest_certload.errors import BaselineError, CertloadError, ReportError, ScaleFailure
 from pytest_certload.options import Settings
 
 if TYPE_CHECKING:
-    from pytest_certload.bookkeeping import Bookkeeper
+    from pytest_certload.baselines.wishes import Wishes
+    from pytest_certload.bookkeeping import Bookkeeper, Run
     from pytest_certload.engine.runner import Progress
     from pytest_certload.stack import Stack
 
@@ -56,6 +57,7 @@ class Face:
         self.state_origin = ""
         self._stack: Stack | None = None
         self._bookkeeper: Bookkeeper | None = None
+        self._wishes: Wishes | None = None
 
     @property
     def bookkeeper(self) -> Bookkeeper:
@@ -66,6 +68,24 @@ class Face:
             live = self.live if self._watched() else None
             self._bookkeeper = Bookkeeper(settings=self.settings, announce=self.announce, live=live)
         return self._bookkeeper
+
+    @property
+    def wishes(self) -> Wishes:
+        """What the session is asked to do with baselines; made when the first load test asks."""
+        if self._wishes is None:
+            from pytest_certload.baselines.store import Store
+            from pytest_certload.baselines.wishes import Wishes
+
+            name, limits = self.settings.compare or (None, ())
+            self._wishes = Wishes(
+                store=Store(folder=self.settings.baselines),
+                baseline=name,
+                limits=limits,
+                anyway=self.settings.compare_anyway,
+                undecided=self.settings.undecided,
+                save_as=self.settings.save,
+            )
+        return self._wishes
 
     # Selection.
 
@@ -129,7 +149,8 @@ class Face:
 
             try:
                 check_writable(self.settings.results)
-            except ReportError as error:
+                self.wishes.check()
+            except (BaselineError, ReportError) as error:
                 raise pytest.UsageError(str(error)) from None
 
     def header_lines(self) -> list[str]:
@@ -255,6 +276,39 @@ class Face:
         if reason:
             pytest.fail(reason, pytrace=False)
 
+    def require_baseline(self, item: pytest.Item) -> None:
+        """Fail a load test that got worse than its baseline allows; save the runs of one that did not."""
+        if self._bookkeeper is None or not gate.uses_load(item):
+            return
+        from pytest_certload.baselines.comparison import breaches
+
+        runs = [run for run in self._bookkeeper.of_test(item.nodeid) if run.result is not None]
+        worse: list[str] = []
+        for run in runs:
+            try:
+                run.comparison = self.wishes.compare(run.record())
+            except BaselineError as error:
+                worse.append(str(error))
+                continue
+            if run.comparison is not None:
+                than = f"scenario {run.name} is worse than baseline {run.comparison.baseline}"
+                worse += [f"{than}: {breach}" for breach in breaches(run.comparison)]
+        if not worse:
+            for run in runs:
+                try:
+                    self.wishes.save(run.record())
+                except BaselineError as error:
+                    worse.append(str(error))
+        if worse:
+            pytest.fail("\n".join(worse), pytrace=False)
+
+    def _compare_failed(self, run: Run) -> None:
+        """Put a run beside its baseline whose test has failed already: since when is it so?"""
+        try:
+            run.comparison = self.wishes.compare(run.record())
+        except BaselineError as error:
+            self.announce(f"not compared: {error}")
+
     def close_runs(self, item: pytest.Item, call: pytest.CallInfo[None]) -> CertloadError | None:
         """Give the test's runs their verdict, write them, and attach their junit properties."""
         if self._bookkeeper is None:
@@ -267,6 +321,10 @@ class Face:
                 continue
             if run.state == "running":
                 run.state, run.failure = _verdict(call)
+            if call.excinfo is not None:
+                if run.comparison is None:
+                    self._compare_failed(run)
+                self.wishes.leave_out(run.record())
             try:
                 self._bookkeeper.save(run)
             except ReportError as error:
@@ -341,6 +399,7 @@ class Face:
             return []
         lines = closing_table([run.record() for run in runs], width=width, unicode=unicode)
         folders = sorted({str(path.parent) for run in runs for path in _relative(run.files)})
+        lines += self.wishes.closing_lines()
         return [*lines, f"summaries in {', '.join(folders)}"] if folders else lines
 
 

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pytest_certload.baselines.limits import Limit, check_name, parse_wish
 from pytest_certload.clients import TRANSPORTS
 from pytest_certload.errors import ConfigurationError
 from pytest_certload.units import Duration, Rate, parse_duration, parse_rate
@@ -125,6 +126,14 @@ def _undecided(value: str, base: Path) -> str:
     return value
 
 
+def _save(value: str, base: Path) -> str:
+    return check_name(value.strip())
+
+
+def _compare(value: str, base: Path) -> tuple[str, tuple[Limit, ...]]:
+    return parse_wish(value)
+
+
 def _need(package: str, *, extra: str, wanted: str) -> None:
     # Looked for and not imported: it is heavy, and this session may run no load test.
     if find_spec(package) is None:
@@ -221,6 +230,15 @@ OPTIONS: tuple[Option, ...] = (
     Option(name="undecided", metavar="WHAT", parse=_undecided, default="warn",
            help="a condition that the samples are too few to decide: warn (the estimate decides), "
                 "fail or pass (default: warn)"),
+    Option(name="save", metavar="NAME", parse=_save,
+           help="save the runs of tests that pass as a baseline of that name"),
+    Option(name="compare", metavar="NAME[,LIMIT…]", parse=_compare,
+           help="compare with the baseline of that name; what went up by more than a limit such as "
+                "p99:50ms fails (docs/baselines.md)"),
+    Option(name="compare-anyway", metavar="", parse=_yes, flag=True, default="false",
+           help="compare also with a baseline of another machine, stack or load"),
+    Option(name="baselines", metavar="DIR", parse=_path, default=".certload/baselines",
+           help="folder of the baselines (default: .certload/baselines)"),
     Option(name="seed", metavar="DIR", parse=_path,
            help="folder of SQL files, applied in lexical order (default: the product's own seed)"),
     Option(name="base-url", metavar="URL", parse=_url,
@@ -267,6 +285,10 @@ class Settings:
     evidence: bool
     effects_limit: Duration
     undecided: str
+    save: str | None
+    compare: tuple[str, tuple[Limit, ...]] | None
+    compare_anyway: bool
+    baselines: Path
     seed: Path | None
     base_url: str | None
     dsn: str | None = field(repr=False)

@@ -13,11 +13,12 @@ from pytest_certload.proof.findings import BacklogFinding, DatabaseFinding, Stat
 from pytest_certload.stats.summary import LatencySummary, StepSummary
 from pytest_certload.units import format_duration, format_rate
 
-from .record import GeneratorRecord, RunRecord
+from .record import ComparedFigure, ComparisonRecord, GeneratorRecord, RunRecord
 
 __all__ = [
     "LiveState",
     "closing_table",
+    "comparison_lines",
     "failure_text",
     "live_line",
     "preflight_text",
@@ -97,8 +98,47 @@ def closing_table(records: Sequence[RunRecord], *, width: int, unicode: bool) ->
             *(f"  {line}" for line in _figures(record, width - 2)),
             *(f"  {line}" for line in _found(record)),
             *(f"  {line}" for line in _thresholds(record, unicode=unicode)),
+            *(f"  {line}" for line in comparison_lines(record.comparison, unicode=unicode)),
         ]
     return lines
+
+
+def comparison_lines(comparison: ComparisonRecord | None, *, unicode: bool) -> list[str]:
+    """The run beside a baseline: what limits are on, the run's own percentiles, steps that changed.
+
+    Args:
+        comparison: None makes no lines.
+        unicode: Whether ticks and crosses can be shown.
+    """
+    if comparison is None:
+        return []
+    lines = [f"beside baseline {comparison.baseline} of {comparison.saved_at[:10]}:"]
+    lines += [f"  differs: {difference}" for difference in comparison.differences]
+    for figure in comparison.figures:
+        changed = figure.verdict in ("higher", "lower")
+        own = figure.step is None and figure.kind != "rate"
+        if figure.limit or own or (changed and figure.metric.endswith("p95")):
+            lines.append(f"  {_compared(figure, unicode=unicode)}")
+    return lines
+
+
+def _compared(figure: ComparedFigure, *, unicode: bool) -> str:
+    held, missed, doubtful = ("✓ ", "✗ ", "? ") if unicode else ("ok   ", "FAIL ", "ok?  ")
+    mark = ""
+    if figure.limit:
+        mark = (held if figure.decided else doubtful) if figure.passed else missed
+    where = f"{figure.step}: " if figure.step else ""
+    show = _share if figure.kind == "share" else format_duration
+    line = f"{mark}{where}{figure.metric} {show(figure.after)}, was {show(figure.before)}"
+    if figure.change is not None:
+        unit = "points" if figure.kind == "share" else "%"
+        low, high = (
+            "?" if end is None else f"{end * 100:+.3g}" for end in (figure.low, figure.high)
+        )
+        line += f": {figure.change * 100:+.3g} {unit} ({low} to {high}), {figure.verdict}"
+    limit = f"; at most {figure.limit}" if figure.limit else ""
+    doubt = "" if figure.decided else "; not decided by so few samples"
+    return f"{line}{limit}{doubt}"
 
 
 def stack_line(facts: Mapping[str, str]) -> str:
@@ -122,6 +162,7 @@ def failure_text(record: RunRecord, *, files: Sequence[Path] = ()) -> str:
         *_figures(record, _FAILURE_WIDTH),
         *_found(record),
         *_thresholds(record, unicode=False),
+        *comparison_lines(record.comparison, unicode=False),
         *run_text(record),
     ]
     if files:
