@@ -188,9 +188,9 @@ def _kept(step: StepSummary) -> StepBaseline:
             found = intervals.get(name)
             percentiles[name] = PercentileFigure(
                 value=value,
-                low=found and found.low,
-                high=found and found.high,
-                effective=found and found.effective,
+                low=None if found is None else found.low,
+                high=None if found is None else found.high,
+                effective=None if found is None else found.effective,
             )
     return StepBaseline(
         name=step.name,

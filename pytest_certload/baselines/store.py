@@ -140,7 +140,7 @@ class Store:
 
     def _unknown(self, name: str) -> BaselineError:
         names = self.names()
-        known = f"there are {', '.join(names)}" if names else "there is none"
+        known = f"those there are: {', '.join(names)}" if names else "there is none"
         return BaselineError(
             f"there is no baseline {name} in {self.folder}: {known}; save one with "
             f"--certload-save {name}"
