@@ -172,11 +172,11 @@ def main(words: Sequence[str] | None = None) -> int:
         f"is, and {SLOWDOWN:.0%} slower"
     )
     print(
-        f"{'':24}{'equal,':>11}{'slower,':>9}{'p95:5% fails':>16}{'error of':>10}{'its':>8}"
+        f"{'':27}{'equal,':>11}{'slower,':>9}{'p95:5% fails':>16}{'error of':>10}{'its':>8}"
         f"{'smallest':>10}{'minutes':>9}"
     )
     print(
-        f"{'':24}{'different':>11}{'found':>9}{'equal':>8}{'slower':>8}{'change':>10}{'spread':>8}"
+        f"{'':27}{'different':>11}{'found':>9}{'equal':>8}{'slower':>8}{'change':>10}{'spread':>8}"
         f"{'found':>10}{'for 10%':>9}"
     )
     missed = []
@@ -186,7 +186,7 @@ def main(words: Sequence[str] | None = None) -> int:
         longer = (_FOUND * found.error / math.log1p(SLOWDOWN)) ** 2
         minutes = longer * arguments.count / RATE / 60
         print(
-            f"{server.name:24}{found.different:>11.1%}{found.found:>9.1%}{found.alarms:>8.1%}"
+            f"{server.name:27}{found.different:>11.1%}{found.found:>9.1%}{found.alarms:>8.1%}"
             f"{found.failed:>8.1%}{found.error:>10.1%}{found.spread:>8.1%}{found.smallest:>10.1%}"
             f"{minutes:>9.2g}",
             flush=True,

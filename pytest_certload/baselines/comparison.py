@@ -99,25 +99,25 @@ def _show(figure: ComparedFigure, value: float) -> str:
 
 
 def profile_differences(run: Baseline, baseline: Baseline) -> list[str]:
-    """What differs of machine, stack and load: ``machine: 4 cores, not 2``."""
+    """What differs of machine, stack and load: ``machine: cores 4 (2 then)``."""
     found = []
     if run.machine != baseline.machine:
         found.append(f"machine: {_machines(baseline.machine, run.machine)}")
-    facts = [f"{n}: {_not(b, a)}" for n, b, a in _stack_facts(baseline, run) if b != a]
+    facts = [f"{n} {_then(b, a)}" for n, b, a in _stack_facts(baseline, run) if b != a]
     if facts:
         found.append(f"stack: {', '.join(facts)}")
     load = []
     if baseline.executor != run.executor:
-        load.append(_not(baseline.executor, run.executor))
+        load.append(_then(baseline.executor, run.executor))
     names = dict.fromkeys([*baseline.parameters, *run.parameters])
     load += [
-        f"{n} {_not(baseline.parameters.get(n), run.parameters.get(n))}"
+        f"{n} {_then(baseline.parameters.get(n), run.parameters.get(n))}"
         for n in names
         if baseline.parameters.get(n) != run.parameters.get(n)
     ]
     if set(baseline.reduced) != set(run.reduced):
         old, new = ("; ".join(r) or "in full" for r in (baseline.reduced, run.reduced))
-        load.append(_not(old, new))
+        load.append(_then(old, new))
     if load:
         found.append(f"load: {', '.join(load)}")
     return found
@@ -133,22 +133,22 @@ def noted_differences(run: Baseline, baseline: Baseline) -> list[str]:
         ("platform", baseline.environment.get("platform"), run.environment.get("platform")),
         ("data", baseline.data, run.data),
     ]
-    found = [f"{n}: {_not(b, a)}" for n, b, a in pairs if b != a]
+    found = [f"{n}: {_then(b, a)}" for n, b, a in pairs if b != a]
     if run.validity == "suspect":
         found.append("this run is suspect: its generator was disturbed")
     return found
 
 
-def _not(before: object, after: object) -> str:
+def _then(before: object, after: object) -> str:
     old, new = (_NOT_THERE if value is None else str(value) for value in (before, after))
-    return f"{old}, not {new}"
+    return f"{new} ({old} then)"
 
 
 def _machines(before: Machine | None, after: Machine | None) -> str:
     if before is None or after is None:
-        return _not(before or "one that is not known", after or "one that is not known")
+        return _then(before or "one that is not known", after or "one that is not known")
     return ", ".join(
-        f"{field.name.removesuffix('_gib')} {_not(old, new)}"
+        f"{field.name.removesuffix('_gib')} {_then(old, new)}"
         for field in fields(Machine)
         if (old := getattr(before, field.name)) != (new := getattr(after, field.name))
     )

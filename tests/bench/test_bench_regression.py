@@ -24,5 +24,5 @@ def test_what_cannot_be_seen_is_said() -> None:
 def test_the_table_has_every_server(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--pairs", "2", "--count", "200"]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert [line[:24].strip() for line in lines[3 : 3 + len(SERVERS)]] == [s.name for s in SERVERS]
+    assert [line[:27].strip() for line in lines[3 : 3 + len(SERVERS)]] == [s.name for s in SERVERS]
     assert any(line.startswith("bar missed: ") for line in lines)
