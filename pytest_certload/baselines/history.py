@@ -45,12 +45,13 @@ def history_lines(
     where = f", step {step}" if step else ""
     plots = _plots(figures, width)
     changes = [None, *(_change(a, b) for a, b in zip(figures[1:], figures, strict=False))]
-    rows = [
-        (*_cells(run, part), change or "")
-        for (run, part), change in zip(parts, changes, strict=True)
+    table = [
+        [*_HEADINGS, f"{figure}, 95 % sure"],
+        *(
+            [*_cells(run, part), change or "", plot]
+            for (run, part), change, plot in zip(parts, changes, plots, strict=True)
+        ),
     ]
-    table = [(*_HEADINGS, f"{figure}, 95 % sure")]
-    table += [(*row, plot) for row, plot in zip(rows, plots, strict=True)]
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     return [
         f"{history.scenario}{where}, on {history.machine}",

@@ -65,13 +65,18 @@ class Wishes:
                 )
 
     def compare(self, record: RunRecord) -> ComparisonRecord | None:
-        """Put a run beside the baseline; None when none is asked for, or its figures compare with nothing.
+        """Put a run beside the baseline; None when that is not asked for.
 
         Raises:
             BaselineError: There is none of this scenario, or the two cannot be compared.
         """
-        if self.baseline is None or record.validity not in _COMPARABLE:
+        if self.baseline is None:
             return None
+        if record.validity not in _COMPARABLE:
+            raise BaselineError(
+                f"scenario {record.scenario} is not compared with baseline {self.baseline}: the run is "
+                f"{record.validity}, so its figures say nothing"
+            )
         found = self.store.find(self.baseline, record.scenario, this_machine())
         return compare(
             from_record(record),
@@ -91,7 +96,9 @@ class Wishes:
         if self.save_as is None:
             return
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        run = from_record(replace(record, state="passed"), saved_at=now)
+        # It is saved at the end of its test's call, which has raised nothing.
+        state = "passed" if record.state == "running" else record.state
+        run = from_record(replace(record, state=state), saved_at=now)
         self.saved.append(self.store.save(run, name=self.save_as))
 
     def leave_out(self, record: RunRecord) -> None:

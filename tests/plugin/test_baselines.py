@@ -124,6 +124,23 @@ class TestSave:
         result.stdout.fnmatch_lines(["*--certload-baselines *taken: *cannot be written*"])
 
 
+def test_figures_of_an_invalid_run_are_not_compared(
+    pytester: pytest.Pytester, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pytest_certload.verdict.diagnosis import Validity
+
+    for state in ("valid", "invalid"):
+        validity = Validity(state=state, reasons=("for a test",))
+        monkeypatch.setattr("pytest_certload.session.diagnose", lambda *_, v=validity, **__: v)
+        result = run(
+            pytester, target, *(["--certload-compare=main"] if state == "invalid" else []),
+            *(["--certload-save=main"] if state == "valid" else []),
+        )  # fmt: skip
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*storm is not compared with baseline main: the run is invalid*"])
+    assert summary(pytester)["comparison"] is None
+
+
 @pytest.mark.usefixtures("suspect")
 def test_a_suspect_run_is_not_saved_silently(pytester: pytest.Pytester, target: Target) -> None:
     result = run(pytester, target, "--certload-save=main")
@@ -133,6 +150,40 @@ def test_a_suspect_run_is_not_saved_silently(pytester: pytest.Pytester, target: 
     )
     assert saved(pytester) == []
     assert summary(pytester)["state"] == "failed"
+
+
+@pytest.mark.usefixtures("calm")
+def test_several_scenarios_together_are_saved_and_compared_each_and_as_one(
+    pytester: pytest.Pytester, target: Target
+) -> None:
+    pytester.makepyfile(
+        test_it=f"""
+        import pytest
+        from pytest_certload import ConstantArrivalRate, Scenario
+
+        @pytest.mark.scale(base_url="{target.base_url}")
+        async def test_shop(load):
+            async def ask(iteration):
+                async with iteration.client.get("/fine") as response:
+                    iteration.expect(response, 200)
+
+            result = await load.run(*(
+                Scenario(
+                    name=name,
+                    executor=ConstantArrivalRate(rate=50, duration=0.4),
+                    iteration=ask,
+                )
+                for name in ("browse", "buy")
+            ))
+            assert result.error_rate <= 1
+        """
+    )
+    pytester.runpytest("-m", "scale", "--certload-save=main").assert_outcomes(passed=1)
+    assert [path.stem for path in saved(pytester)] == ["browse", "buy", "shop"]
+    result = pytester.runpytest("-m", "scale", "--certload-compare=main,errors:100%")
+    result.assert_outcomes(passed=1)
+    lines = result.stdout.lines
+    assert sum("at most errors:100%" in line for line in lines) == 3
 
 
 @pytest.mark.usefixtures("calm")
