@@ -166,7 +166,16 @@ def main(words: Sequence[str] | None = None) -> int:
         "--count", type=int, default=RATE * SECONDS, help="requests a run (default: 167/s × 60 s)"
     )
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--engine", type=int, metavar="PAIRS",
+        help="instead: so many pairs of real runs on the stamping server, three runs a pair",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS, help="length of a real run (default: 60)"
+    )
     arguments = parser.parse_args(words)
+    if arguments.engine is not None:
+        return _engine(arguments.engine, arguments.seconds)
     print(
         f"{arguments.pairs} pairs of runs of {arguments.count:,} requests; p95 of the second one as it "
         f"is, and {SLOWDOWN:.0%} slower"
@@ -199,6 +208,16 @@ def main(words: Sequence[str] | None = None) -> int:
     for text in missed:
         print(f"bar missed: {text}")
     return 1 if missed else 0
+
+
+def _engine(pairs: int, seconds: float) -> int:
+    from bench.real_pairs import made_pairs, told_of
+
+    equal, slower = made_pairs(pairs=pairs, rate=RATE, seconds=seconds, slowdown=SLOWDOWN)
+    print(f"real runs of {RATE}/s for {seconds:g} s; p95 of the second one of each pair")
+    print(f"equal:  {told_of(equal)}")
+    print(f"slower: {told_of(slower)}")
+    return 0
 
 
 if __name__ == "__main__":

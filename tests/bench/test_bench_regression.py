@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from bench.real_pairs import made_pairs, told_of
 from bench.regression import RATE, SECONDS, SERVERS, Server, detection, main
+from tests.unit.test_baselines import baseline
 
 
 @pytest.mark.parametrize("server", [s for s in SERVERS if s.bar], ids=lambda server: server.name)
@@ -26,3 +28,27 @@ def test_the_table_has_every_server(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert [line[:27].strip() for line in lines[3 : 3 + len(SERVERS)]] == [s.name for s in SERVERS]
     assert any(line.startswith("bar missed: ") for line in lines)
+
+
+def test_what_pairs_of_runs_say_is_counted() -> None:
+    told = told_of(
+        [
+            (baseline(100), baseline(101)),
+            (baseline(100), baseline(120, validity="suspect")),
+            (baseline(100), baseline(104, width=0.001)),
+            (baseline(100), baseline(70)),
+        ]
+    )
+    assert (told.pairs, told.higher, told.lower, told.failed) == (4, 2, 1, 1)
+    assert (told.least, told.greatest) == (pytest.approx(-0.3), pytest.approx(0.2))
+    assert told.suspect == 1
+    assert "4 pairs: 2 higher, 1 lower, p95:5% failed 1" in str(told)
+
+
+def test_real_runs_are_made_and_compared() -> None:
+    equal, slower = made_pairs(pairs=1, rate=100, seconds=0.5, slowdown=1.0)
+    assert [run.iterations.count for run in equal[0]] == [50, 50]
+    # Their median, which few samples tell: 20 ms, and 40 ms on the slower server.
+    before, after = (run.iterations.percentiles["p50"].value for run in slower[0])
+    assert before >= 20_000_000
+    assert after >= 40_000_000
