@@ -52,7 +52,7 @@ def compare(
         raise BaselineError(
             f"scenario {run.scenario} cannot be compared with baseline {name}, which was measured with "
             f"another {'; another '.join(serious)}. Save one with --certload-save under these "
-            "conditions, or add --certload-compare-anyway"
+            "conditions, or add --certload-compare-anyway (--anyway of certload compare)"
         )
     limits = [limit for limit in limits if run.part(limit.step) or baseline.part(limit.step)]
     _refuse_missing(run, baseline, name, limits)
@@ -116,8 +116,8 @@ def profile_differences(run: Baseline, baseline: Baseline) -> list[str]:
         if baseline.parameters.get(n) != run.parameters.get(n)
     ]
     if set(baseline.reduced) != set(run.reduced):
-        old, new = ("; ".join(r) or "in full" for r in (baseline.reduced, run.reduced))
-        load.append(_then(old, new))
+        old, new = ("; ".join(r) or "not" for r in (baseline.reduced, run.reduced))
+        load.append(f"reduced by options: {_then(old, new)}")
     if load:
         found.append(f"load: {', '.join(load)}")
     return found

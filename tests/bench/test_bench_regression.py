@@ -46,8 +46,8 @@ def test_what_pairs_of_runs_say_is_counted() -> None:
 
 
 def test_real_runs_are_made_and_compared() -> None:
-    equal, slower = made_pairs(pairs=1, rate=100, seconds=0.5, slowdown=1.0)
-    assert [run.iterations.count for run in equal[0]] == [50, 50]
+    equal, slower = made_pairs(pairs=1, rate=200, seconds=0.5, slowdown=1.0)
+    assert [run.iterations.count for run in equal[0]] == [100, 100]
     # Their median, which few samples tell: 20 ms, and 40 ms on the slower server.
     before, after = (run.iterations.percentiles["p50"].value for run in slower[0])
     assert before >= 20_000_000
