@@ -279,7 +279,7 @@ class TestDifferences:
                 {"parameters": {"rate": "100/s", "duration_seconds": 60.0}},
                 "load: rate 100/s \\(167/s then\\)",
             ),
-            ({"reduced": ("rate 5/s",)}, "load: rate 5/s \\(in full then\\)"),
+            ({"reduced": ("rate 5/s",)}, "load: reduced by options: rate 5/s \\(not then\\)"),
             ({"stack": {"stack": "docker"}}, "stack: stack docker \\(embedded then\\)"),
         ],
     )
