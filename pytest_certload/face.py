@@ -307,7 +307,9 @@ class Face:
         try:
             run.comparison = self.wishes.compare(run.record())
         except BaselineError as error:
-            self.announce(f"not compared: {error}")
+            # It may be the very reason why the test has failed, and that is told.
+            if str(error) not in (run.failure or ""):
+                self.announce(f"not compared: {error}")
 
     def close_runs(self, item: pytest.Item, call: pytest.CallInfo[None]) -> CertloadError | None:
         """Give the test's runs their verdict, write them, and attach their junit properties."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from pytest_certload.errors import BaselineError
@@ -9,6 +10,7 @@ from pytest_certload.stats.difference import Estimate, in_proportion
 from pytest_certload.units import format_duration, format_rate
 
 from .baseline import Baseline, PercentileFigure, StepBaseline
+from .comparison import profile_differences
 from .store import History
 
 __all__ = ["PERCENTILES", "history_lines", "sparkline"]
@@ -44,11 +46,11 @@ def history_lines(
     values = [None if f is None else f.value for f in figures]
     where = f", step {step}" if step else ""
     plots = _plots(figures, width)
-    changes = [None, *(_change(a, b) for a, b in zip(figures[1:], figures, strict=False))]
+    changes = ["", *(_change(*pair, figure) for pair in itertools.pairwise(parts))]
     table = [
         [*_HEADINGS, f"{figure}, 95 % sure"],
         *(
-            [*_cells(run, part), change or "", plot]
+            [*_cells(run, part), change, plot]
             for (run, part), change, plot in zip(parts, changes, plots, strict=True)
         ),
     ]
@@ -98,12 +100,18 @@ def _cells(run: Baseline, part: StepBaseline) -> list[str]:
     ]
 
 
-def _change(after: PercentileFigure | None, before: PercentileFigure | None) -> str | None:
-    """Against the run before."""
-    if after is None or before is None:
-        return None
-    found = in_proportion(*(_estimate(figure) for figure in (after, before)))
-    return f"{found.value * 100:+.3g} % {found.verdict}"
+def _change(
+    before: tuple[Baseline, StepBaseline], after: tuple[Baseline, StepBaseline], figure: str
+) -> str:
+    """Against the run before; of another stack or load, that is said."""
+    (old, old_part), (new, new_part) = before, after
+    one, other = new_part.percentiles.get(figure), old_part.percentiles.get(figure)
+    if one is None or other is None:
+        return ""
+    found = in_proportion(_estimate(one), _estimate(other))
+    differing = [text.partition(":")[0] for text in profile_differences(new, old)]
+    also = f", another {' and '.join(differing)}" if differing else ""
+    return f"{found.value * 100:+.3g} % {found.verdict}{also}"
 
 
 def _estimate(figure: PercentileFigure) -> Estimate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -128,11 +129,30 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, partial(_write_line, document))
         except OSError as error:
-            raise BaselineError(
-                f"--certload-baselines {self.folder}: {path.name} cannot be written "
-                f"({error.strerror or error}); name a folder that is writable and has space left"
-            ) from error
+            raise self._not_written(path, error) from error
         return path
+
+    def check_writable(self, name: str, machine: Machine) -> None:
+        """Make sure, before minutes of load are spent, that runs can be saved under a name.
+
+        Raises:
+            BaselineError: The folder cannot be made or written to, or a file in it is broken.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self.folder, prefix=".certload-"):
+                pass
+        except OSError as error:
+            raise self._not_written(self.folder, error) from error
+        for path in self._files():
+            if path.parent == self.folder / machine.folder / name:
+                read_history(path)
+
+    def _not_written(self, path: Path, error: OSError) -> BaselineError:
+        return BaselineError(
+            f"--certload-baselines {self.folder}: {path.name} cannot be written "
+            f"({error.strerror or error}); name a folder that is writable and has space left"
+        )
 
     def _files(self) -> Iterator[Path]:
         # What begins with a dot is being written.

@@ -47,12 +47,14 @@ class Wishes:
     not_saved: list[str] = field(default_factory=list)
 
     def check(self) -> None:
-        """Make sure, before minutes of load are spent, that there is something to compare with.
+        """Make sure, before minutes of load are spent, that it can be done.
 
         Raises:
-            BaselineError: There is no baseline of that name, a file of it is broken, or a limit is on a
-                step that no scenario of it has.
+            BaselineError: There is no baseline of that name, a file of it is broken, a limit is on a step
+                that no scenario of it has, or nothing can be saved.
         """
+        if self.save_as is not None:
+            self.store.check_writable(self.save_as, this_machine())
         if self.baseline is None:
             return
         latest = [history.latest for history in self.store.histories(self.baseline)]

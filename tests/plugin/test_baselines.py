@@ -115,14 +115,6 @@ class TestSave:
         )
         assert len(list((pytester.path / "kept").glob("*/main/storm.json"))) == 1
 
-    def test_a_folder_that_cannot_be_written_fails_the_test(
-        self, pytester: pytest.Pytester, target: Target
-    ) -> None:
-        (pytester.path / "taken").write_text("a file, not a folder")
-        result = run(pytester, target, "--certload-save=main", "--certload-baselines=taken")
-        result.assert_outcomes(failed=1)
-        result.stdout.fnmatch_lines(["*--certload-baselines *taken: *cannot be written*"])
-
 
 def test_figures_of_an_invalid_run_are_not_compared(
     pytester: pytest.Pytester, target: Target, monkeypatch: pytest.MonkeyPatch
@@ -331,3 +323,23 @@ class TestBeforeTheLoad:
         result = run(pytester, target, "--certload-compare=main")
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         result.stderr.fnmatch_lines([f"ERROR: {message}"])
+
+    def test_a_folder_that_cannot_be_written_is_found(
+        self, pytester: pytest.Pytester, target: Target
+    ) -> None:
+        (pytester.path / "taken").write_text("a file, not a folder")
+        result = run(pytester, target, "--certload-save=main", "--certload-baselines=taken")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(["ERROR: --certload-baselines *taken: *cannot be written*"])
+        assert target.seen == []
+
+    def test_a_broken_file_that_would_be_appended_to_is_found(
+        self, pytester: pytest.Pytester, target: Target
+    ) -> None:
+        run(pytester, target, "--certload-save=main")
+        saved(pytester)[0].write_text("{")
+        target.seen.clear()
+        result = run(pytester, target, "--certload-save=main")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(["ERROR: *storm.json is no JSON: *"])
+        assert target.seen == []

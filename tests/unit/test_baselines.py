@@ -444,6 +444,14 @@ class TestHistory:
         begin = dots[0]
         assert dots == [begin, begin + 1, begin + 9]
 
+    def test_says_where_stack_or_load_became_another(self) -> None:
+        first, second = history(100, 100).saved
+        other = replace(
+            second, parameters={"rate": "5/s"}, stack={**second.stack, "stack": "docker"}
+        )
+        lines = history_lines(replace(history(100), saved=(first, other)))
+        assert "+0 % same, another stack and load" in lines[4]
+
     def test_of_a_step_that_is_none_is_an_error(self) -> None:
         with pytest.raises(BaselineError, match="has no step logout; steps are login"):
             history_lines(history(100), step="logout")
