@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+from pytest_certload.baselines.machine import this_machine
 from pytest_certload.engine.runner import WorkerReport
 from pytest_certload.errors import ThresholdsMissed
 from pytest_certload.export import write_samples
@@ -163,6 +164,7 @@ def _environment() -> dict[str, str]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu_count": str(os.cpu_count() or 0),
+        **this_machine().facts(),
     }
 
 

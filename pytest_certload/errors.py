@@ -9,6 +9,7 @@ as a failed test and not as an error.
 from __future__ import annotations
 
 __all__ = [
+    "BaselineError",
     "CertloadError",
     "ConfigurationError",
     "IntegrityFailed",
@@ -63,6 +64,10 @@ class PreflightError(StackError):
 
 class ReportError(CertloadError):
     """A result file could not be written."""
+
+
+class BaselineError(CertloadError):
+    """A baseline could not be found, read or written, or a run cannot be compared with it."""
 
 
 class ScaleFailure(AssertionError):

@@ -15,11 +15,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_certload import gate
-from pytest_certload.errors import CertloadError, ReportError, ScaleFailure, ThresholdsMissed
+from pytest_certload.errors import (
+    BaselineError,
+    CertloadError,
+    ReportError,
+    ScaleFailure,
+    ThresholdsMissed,
+)
 from pytest_certload.options import Settings
 
 if TYPE_CHECKING:
-    from pytest_certload.bookkeeping import Bookkeeper
+    from pytest_certload.baselines.wishes import Wishes
+    from pytest_certload.bookkeeping import Bookkeeper, Run
     from pytest_certload.report.live import LiveState
     from pytest_certload.report.otel import Push
     from pytest_certload.report.screen import Screen
@@ -71,6 +78,7 @@ class Face:
         #: By test: what its assertions say already.
         self._told: dict[str, set[str]] = {}
         self._report_lines: list[str] = []
+        self._wishes: Wishes | None = None
 
     @property
     def unicode(self) -> bool:
@@ -91,6 +99,24 @@ class Face:
                 redactor=self.redactor,
             )
         return self._bookkeeper
+
+    @property
+    def wishes(self) -> Wishes:
+        """What the session is asked to do with baselines; made when the first load test asks."""
+        if self._wishes is None:
+            from pytest_certload.baselines.store import Store
+            from pytest_certload.baselines.wishes import Wishes
+
+            name, limits = self.settings.compare or (None, ())
+            self._wishes = Wishes(
+                store=Store(folder=self.settings.baselines),
+                baseline=name,
+                limits=limits,
+                anyway=self.settings.compare_anyway,
+                undecided=self.settings.undecided,
+                save_as=self.settings.save,
+            )
+        return self._wishes
 
     # Selection.
 
@@ -156,7 +182,8 @@ class Face:
 
             try:
                 check_writable(self.settings.results)
-            except ReportError as error:
+                self.wishes.check()
+            except (BaselineError, ReportError) as error:
                 raise pytest.UsageError(str(error)) from None
 
     def header_lines(self) -> list[str]:
@@ -309,6 +336,41 @@ class Face:
         if reason:
             pytest.fail(reason, pytrace=False)
 
+    def require_baseline(self, item: pytest.Item) -> None:
+        """Fail a load test that got worse than its baseline allows; save the runs of one that did not."""
+        if self._bookkeeper is None or not gate.uses_load(item):
+            return
+        from pytest_certload.baselines.comparison import breaches
+
+        runs = [run for run in self._bookkeeper.of_test(item.nodeid) if run.result is not None]
+        worse: list[str] = []
+        for run in runs:
+            try:
+                run.comparison = self.wishes.compare(run.record())
+            except BaselineError as error:
+                worse.append(str(error))
+                continue
+            if run.comparison is not None:
+                than = f"scenario {run.name} is worse than baseline {run.comparison.baseline}"
+                worse += [f"{than}: {breach}" for breach in breaches(run.comparison)]
+        if not worse:
+            for run in runs:
+                try:
+                    self.wishes.save(run.record())
+                except BaselineError as error:
+                    worse.append(str(error))
+        if worse:
+            pytest.fail("\n".join(worse), pytrace=False)
+
+    def _compare_failed(self, run: Run) -> None:
+        """Put a run beside its baseline whose test has failed already: since when is it so?"""
+        try:
+            run.comparison = self.wishes.compare(run.record())
+        except BaselineError as error:
+            # It may be the very reason why the test has failed, and that is told.
+            if str(error) not in (run.failure or ""):
+                self.announce(f"not compared: {error}")
+
     def close_runs(self, item: pytest.Item, call: pytest.CallInfo[None]) -> CertloadError | None:
         """Give the test's runs their verdict, write them, and attach their junit properties."""
         if self._bookkeeper is None:
@@ -321,6 +383,10 @@ class Face:
                 continue
             if run.state == "running":
                 run.state, run.failure = _verdict(call)
+            if call.excinfo is not None:
+                if run.comparison is None:
+                    self._compare_failed(run)
+                self.wishes.leave_out(run.record())
             try:
                 self._bookkeeper.save(run)
             except ReportError as error:
@@ -492,6 +558,7 @@ class Face:
             for threshold in self.settings.thresholds
             if threshold not in self._bookkeeper.met
         ]
+        lines += self.wishes.closing_lines()
         where = files_line(_relative([file for run in runs for file in run.files]))
         if where is not None:
             lines.append(where)

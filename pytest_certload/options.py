@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pytest_certload.baselines.limits import Limit, check_name, parse_wish
 from pytest_certload.clients import TRANSPORTS
 from pytest_certload.errors import ConfigurationError
 from pytest_certload.redaction import Redactor
@@ -156,6 +157,14 @@ def _threshold(value: str, base: Path) -> Threshold:
     return parse_threshold(value)
 
 
+def _save(value: str, base: Path) -> str:
+    return check_name(value.strip())
+
+
+def _compare(value: str, base: Path) -> tuple[str, tuple[Limit, ...]]:
+    return parse_wish(value)
+
+
 def _need(package: str, *, extra: str, wanted: str) -> None:
     # Looked for and not imported: it is heavy, and this session may run no load test.
     try:
@@ -264,6 +273,15 @@ OPTIONS: tuple[Option, ...] = (
     Option(name="threshold", setting="thresholds", metavar="EXPR", parse=_threshold, several=True,
            spaced=True,
            help="a condition on every load, such as 'http_req_duration: p(95)<500'"),
+    Option(name="save", metavar="NAME", parse=_save,
+           help="save the runs of tests that pass as a baseline of that name"),
+    Option(name="compare", metavar="NAME[,LIMIT…]", parse=_compare,
+           help="compare with the baseline of that name; what went up by more than a limit such as "
+                "p99:50ms fails (docs/baselines.md)"),
+    Option(name="compare-anyway", metavar="", parse=_yes, flag=True, default="false",
+           help="compare also with a baseline of another machine, stack or load"),
+    Option(name="baselines", metavar="DIR", parse=_path, default=".certload/baselines",
+           help="folder of the baselines (default: .certload/baselines)"),
     Option(name="seed", metavar="DIR", parse=_path,
            help="folder of SQL files, applied in lexical order (default: the product's own seed)"),
     Option(name="base-url", metavar="URL", parse=_url,
@@ -313,6 +331,10 @@ class Settings:
     effects_limit: Duration
     undecided: str
     thresholds: tuple[Threshold, ...]
+    save: str | None
+    compare: tuple[str, tuple[Limit, ...]] | None
+    compare_anyway: bool
+    baselines: Path
     seed: Path | None
     base_url: str | None
     dsn: str | None = field(repr=False)

@@ -75,9 +75,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
-    """A load test that raised nothing must still have proven something."""
+    """A load test that raised nothing must still have proven something, and be as good as its baseline."""
     yield
-    item.config.stash[FACE].require_proof(item)
+    face = item.config.stash[FACE]
+    face.require_proof(item)
+    face.require_baseline(item)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -102,11 +102,12 @@ class ComparedFigure:
         step: The step's name; None for whole iterations.
         kind: ``duration`` (nanoseconds), ``share`` (0 to 1) or ``rate`` (per second).
         before, after: The baseline's, and this run's.
-        change: ``after / before - 1``; None where before is 0.
+        change: ``after / before - 1``, None where before is 0; of a share ``after - before``.
         low, high: Where the true change lies, 95 % sure; None: not known.
         verdict: ``higher``, ``lower``, ``same`` (no difference that the samples show) or ``unknown``.
         limit: What the change was held to, such as ``p95:10%``; None: nothing.
         passed: Whether it held.
+        decided: Whether the samples are enough to tell.
     """
 
     metric: str
@@ -120,6 +121,7 @@ class ComparedFigure:
     verdict: str
     limit: str | None
     passed: bool
+    decided: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

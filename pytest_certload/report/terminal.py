@@ -15,12 +15,13 @@ from pytest_certload.units import format_duration, format_rate
 
 from .explain import error_line, explain, silence, told_as
 from .hints import hint
-from .record import GeneratorRecord, RunRecord
+from .record import ComparedFigure, ComparisonRecord, GeneratorRecord, RunRecord
 from .table import figure_tables, footnotes
 from .tone import Toned, indented, wrapped
 
 __all__ = [
     "closing_table",
+    "comparison_lines",
     "failure_text",
     "files_line",
     "preflight_text",
@@ -70,6 +71,7 @@ def closing_table(
             table,
             _found(record),
             _thresholds(record, unicode=unicode),
+            comparison_lines(record.comparison, unicode=unicode),
         ):
             lines += indented(part)
     notes = list(footnotes(records))
@@ -98,6 +100,44 @@ def files_line(files: Sequence[Path]) -> str | None:
         ", ".join(f"{count} {folder / kind}" for kind, count in kinds.items())
         for folder, kinds in folders.items()
     )
+
+
+def comparison_lines(comparison: ComparisonRecord | None, *, unicode: bool) -> list[str]:
+    """The run beside a baseline: what limits are on, the run's own percentiles, steps that changed.
+
+    Args:
+        comparison: None makes no lines.
+        unicode: Whether ticks and crosses can be shown.
+    """
+    if comparison is None:
+        return []
+    lines = [f"beside baseline {comparison.baseline} of {comparison.saved_at[:10]}:"]
+    lines += [f"  differs: {difference}" for difference in comparison.differences]
+    for figure in comparison.figures:
+        changed = figure.verdict in ("higher", "lower")
+        own = figure.step is None and figure.kind != "rate"
+        if figure.limit or own or (changed and figure.metric.endswith("p95")):
+            lines.append(f"  {_compared(figure, unicode=unicode)}")
+    return lines
+
+
+def _compared(figure: ComparedFigure, *, unicode: bool) -> str:
+    held, missed, doubtful = ("✓ ", "✗ ", "? ") if unicode else ("ok   ", "FAIL ", "ok?  ")
+    mark = ""
+    if figure.limit:
+        mark = (held if figure.decided else doubtful) if figure.passed else missed
+    where = f"{figure.step}: " if figure.step else ""
+    show = _share if figure.kind == "share" else format_duration
+    line = f"{mark}{where}{figure.metric} {show(figure.after)}, was {show(figure.before)}"
+    if figure.change is not None:
+        unit = "points" if figure.kind == "share" else "%"
+        low, high = (
+            "?" if end is None else f"{end * 100:+.3g}" for end in (figure.low, figure.high)
+        )
+        line += f": {figure.change * 100:+.3g} {unit} ({low} to {high}), {figure.verdict}"
+    limit = f"; at most {figure.limit}" if figure.limit else ""
+    doubt = "" if figure.decided else "; not decided by so few samples"
+    return f"{line}{limit}{doubt}"
 
 
 def stack_line(facts: Mapping[str, str]) -> str:
@@ -137,6 +177,7 @@ def failure_text(
         *figure_tables([record], width=_FAILURE_WIDTH, unicode=unicode)[0],
         *_found(record),
         *_thresholds(replace(record, thresholds=tuple(untold), failure=None), unicode=unicode),
+        *comparison_lines(record.comparison, unicode=unicode),
         *(line for line in run_text(record) if line not in {*told, *why}),
         *footnotes([record]),
     ]

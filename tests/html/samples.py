@@ -237,6 +237,8 @@ def a_run(name: str = "storm", *, steps: int = 2, seconds: int = 300, **changes:
         finished=count,
         dropped=0,
         unfinished=0,
+        requests=count,
+        unanswered=0,
         offered_rate=167.0,
         achieved_rate=167.0,
         backlog_peak=3,

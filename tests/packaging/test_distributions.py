@@ -17,7 +17,7 @@ import pytest
 
 from .conftest import Distributions, build
 
-SOURCES = ("pytest_certload", "seed", "docs", "tests", "bench", ".ci", ".github")
+SOURCES = ("pytest_certload", "seed", "docs", "tests", "bench", ".certload", ".ci", ".github")
 TOP = ("README.md", "LICENSE", "CHANGELOG.md", "pyproject.toml", "tox.ini", "conftest.py")
 NOT_SOURCE = ("__pycache__", ".hypothesis", ".pytest_cache")
 
@@ -74,6 +74,7 @@ def test_wheel_is_a_pytest_plugin_with_a_licence(
     points = ConfigParser()
     points.read(info / "entry_points.txt", encoding="utf-8")
     assert dict(points["pytest11"]) == {"certload": "pytest_certload.plugin"}
+    assert dict(points["console_scripts"]) == {"certload": "pytest_certload.cli:main"}
     metadata = message_from_string((info / "METADATA").read_text(encoding="utf-8"))
     assert metadata["License-Expression"] == "MIT"
     assert metadata["Requires-Python"] == ">=3.11"
@@ -131,7 +132,7 @@ def test_sdist_holds_all_that_a_developer_has(
 def test_sdist_holds_no_cache_and_no_result(distributions: Distributions) -> None:
     tops = {name.partition("/")[0] for name in distributions.sdist_names()}
     hidden = {top for top in tops if top.startswith(".")}
-    assert hidden <= {".ci", ".github", ".gitignore", ".pre-commit-config.yaml"}
+    assert hidden <= {".certload", ".ci", ".github", ".gitignore", ".pre-commit-config.yaml"}
     assert not tops & {"results", "build", "dist"}
     assert not any(name.endswith((".pyc", ".xml")) for name in distributions.sdist_names())
 

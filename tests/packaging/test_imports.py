@@ -28,6 +28,10 @@ HEAVY = (
     "trustme",
     "pytest_certload.certctl",
     "httptools",
+    "pytest_certload.baselines.baseline",
+    "pytest_certload.baselines.comparison",
+    "pytest_certload.baselines.store",
+    "pytest_certload.baselines.wishes",
     "pytest_certload.bookkeeping",
     "pytest_certload.clients.exchange",
     "pytest_certload.clients.fast",
@@ -116,3 +120,16 @@ def test_public_names_are_listed_once_and_completely() -> None:
 def test_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="'pytest_certload' has no attribute 'nothing'"):
         pytest_certload.nothing  # noqa: B018
+
+
+def test_the_command_line_says_what_it_can_do_without_anything_heavy(tmp_path: Path) -> None:
+    statement = (
+        "from contextlib import redirect_stdout, suppress\n"
+        "from io import StringIO\n"
+        "from pytest_certload.cli import main\n"
+        "with suppress(SystemExit), redirect_stdout(StringIO()):\n"
+        "    main(['--help'])"
+    )
+    modules = modules_after(statement, tmp_path)
+    assert "argparse" in modules
+    assert belong(modules, (*HEAVY, *PYTEST)) == []

@@ -53,6 +53,9 @@ BAD = [
         "'maybe' is nothing to do with what is not decided; choose one of warn, fail, pass",
     ),
     ("--certload-evidence", "some", "'some' is neither on nor off; choose one of them"),
+    ("--certload-save", "a/b", "'a/b' is no name of a baseline; use letters*"),
+    ("--certload-compare", "main,p95:soon", "'p95:soon': 'soon' is not a percentage or*"),
+    ("--certload-compare", ",p95:1%", "'' is no name of a baseline*"),
     ("--certload-server-port", "99999", "'99999' is not a port*"),
     (
         "--certload-server-env",

@@ -266,7 +266,7 @@ RECORD = RunRecord(
         baseline="main",
         saved_at="2026-01-01T03:04:05+00:00",
         version="0.1.0",
-        differences=("stack: docker, and embedded then",),
+        differences=("stack: docker (embedded then)",),
         figures=(
             ComparedFigure(
                 metric="response time p95",
@@ -559,6 +559,9 @@ class TestTheTable:
             "  audit rows: 100 of 100, 12 behind at most, the last one 300 ms after the load",
             "  ✓ response time p95 < 500 ms (9 ms)",
             "  ✗ new-nonce: error rate < 1 % (2 %)",
+            "  beside baseline main of 2026-01-01:",
+            "    differs: stack: docker (embedded then)",
+            "    ✗ response time p95 9 ms, was 8 ms: +12.5 % (+5 to +20), higher; at most p95:10%",
         ]
 
     def test_what_it_ran_on_is_said_once_and_when_it_changes(self) -> None:

@@ -1,0 +1,125 @@
+"""What is a session asked to do with baselines? To compare with one, to save one, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pytest_certload.errors import BaselineError
+from pytest_certload.report.record import ComparisonRecord, RunRecord
+
+from .baseline import from_record
+from .comparison import compare
+from .limits import Limit
+from .machine import this_machine
+from .store import Store
+
+__all__ = ["Wishes"]
+
+#: Runs of another validity were not offered as asked, or are partial: their figures compare with nothing.
+_COMPARABLE = ("valid", "suspect")
+
+
+@dataclass(kw_only=True)
+class Wishes:
+    """What the options ask for.
+
+    Attributes:
+        store: Where baselines lie.
+        baseline: The name of the one to compare with; None: of none.
+        limits: What may not have gone up by more.
+        anyway: Compare also another machine, stack or load.
+        undecided: As in ``compare``.
+        save_as: The name to save under; None: nothing is saved.
+        saved: The files that were written.
+        not_saved: What was not saved, and why.
+    """
+
+    store: Store
+    baseline: str | None = None
+    limits: Sequence[Limit] = ()
+    anyway: bool = False
+    undecided: str = "warn"
+    save_as: str | None = None
+    saved: list[Path] = field(default_factory=list)
+    not_saved: list[str] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Make sure, before minutes of load are spent, that it can be done.
+
+        Raises:
+            BaselineError: There is no baseline of that name, a file of it is broken, a limit is on a step
+                that no scenario of it has, or nothing can be saved.
+        """
+        if self.save_as is not None:
+            self.store.check_writable(self.save_as, this_machine())
+        if self.baseline is None:
+            return
+        latest = [history.latest for history in self.store.histories(self.baseline)]
+        known = sorted({step.name for run in latest for step in run.steps})
+        for limit in self.limits:
+            if limit.step is not None and limit.step not in known:
+                raise BaselineError(
+                    f"--certload-compare: {limit.text!r} is about step {limit.step}, which no scenario "
+                    f"of baseline {self.baseline} has; steps are {', '.join(known) or 'none'}"
+                )
+
+    def compare(self, record: RunRecord) -> ComparisonRecord | None:
+        """Put a run beside the baseline; None when that is not asked for.
+
+        Raises:
+            BaselineError: There is none of this scenario, or the two cannot be compared.
+        """
+        if self.baseline is None:
+            return None
+        if record.validity not in _COMPARABLE:
+            raise BaselineError(
+                f"scenario {record.scenario} is not compared with baseline {self.baseline}: the run is "
+                f"{record.validity}, so its figures say nothing"
+            )
+        found = self.store.find(self.baseline, record.scenario, this_machine())
+        return compare(
+            from_record(record),
+            found.latest,
+            name=self.baseline,
+            limits=self.limits,
+            undecided=self.undecided,
+            anyway=self.anyway,
+        )
+
+    def save(self, record: RunRecord) -> None:
+        """Save a run of a test that passed, if that is asked for.
+
+        Raises:
+            BaselineError: The generator was disturbed, or the file cannot be read or written.
+        """
+        if self.save_as is None:
+            return
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        # It is saved at the end of its test's call, which has raised nothing.
+        state = "passed" if record.state == "running" else record.state
+        run = from_record(replace(record, state=state), saved_at=now)
+        self.saved.append(self.store.save(run, name=self.save_as))
+
+    def leave_out(self, record: RunRecord) -> None:
+        """Note that a run of a test that failed is not saved."""
+        if self.save_as is not None:
+            self.not_saved.append(f"{record.scenario} ({record.state})")
+
+    def closing_lines(self) -> list[str]:
+        """What was saved, and what was not."""
+        lines = []
+        if self.saved:
+            names = ", ".join(path.stem for path in self.saved)
+            folder = self.saved[0].parent
+            lines.append(f"saved as baseline {self.save_as}: {names}, in {_relative(folder)}")
+        if self.not_saved:
+            lines.append(f"not saved as baseline {self.save_as}: {', '.join(self.not_saved)}")
+        return lines
+
+
+def _relative(folder: Path) -> Path:
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder

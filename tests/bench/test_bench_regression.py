@@ -1,0 +1,54 @@
+"""A slowdown of a tenth is found, and equal runs are called equal: in small, with fewer pairs."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.real_pairs import made_pairs, told_of
+from bench.regression import RATE, SECONDS, SERVERS, Server, detection, main
+from tests.unit.test_baselines import baseline
+
+
+@pytest.mark.parametrize("server", [s for s in SERVERS if s.bar], ids=lambda server: server.name)
+def test_a_tenth_is_found_and_equals_are_not_called_different(server: Server) -> None:
+    found = detection(server, pairs=20, count=RATE * SECONDS, seed=5)
+    assert found.found >= 0.95
+    assert found.different <= 0.05
+    assert found.smallest < 0.11
+
+
+def test_what_cannot_be_seen_is_said() -> None:
+    (busy,) = (server for server in SERVERS if server.name == "M/M/1, load 70%")
+    found = detection(busy, pairs=6, count=4_000, seed=5)
+    assert found.smallest > 0.3
+
+
+def test_the_table_has_every_server(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--pairs", "2", "--count", "200"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:27].strip() for line in lines[3 : 3 + len(SERVERS)]] == [s.name for s in SERVERS]
+    assert any(line.startswith("bar missed: ") for line in lines)
+
+
+def test_what_pairs_of_runs_say_is_counted() -> None:
+    told = told_of(
+        [
+            (baseline(100), baseline(101)),
+            (baseline(100), baseline(120, validity="suspect")),
+            (baseline(100), baseline(104, width=0.001)),
+            (baseline(100), baseline(70)),
+        ]
+    )
+    assert (told.pairs, told.higher, told.lower, told.failed) == (4, 2, 1, 1)
+    assert (told.least, told.greatest) == (pytest.approx(-0.3), pytest.approx(0.2))
+    assert told.suspect == 1
+    assert "4 pairs: 2 higher, 1 lower, p95:5% failed 1" in str(told)
+
+
+def test_real_runs_are_made_and_compared() -> None:
+    equal, slower = made_pairs(pairs=1, rate=200, seconds=0.5, slowdown=1.0)
+    assert [run.iterations.count for run in equal[0]] == [100, 100]
+    # Their median, which few samples tell: 20 ms, and 40 ms on the slower server.
+    before, after = (run.iterations.percentiles["p50"].value for run in slower[0])
+    assert before >= 20_000_000
+    assert after >= 40_000_000
