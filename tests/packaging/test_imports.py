@@ -44,7 +44,13 @@ HEAVY = (
     "pytest_certload.session",
     "pytest_certload.stack",
     "pytest_certload.stats",
-    "pytest_certload.verdict",
+    # ``verdict.policy`` is plain data, which the options are read into.
+    "pytest_certload.verdict.diagnosis",
+    "pytest_certload.verdict.effects",
+    "pytest_certload.verdict.held",
+    "pytest_certload.verdict.measure",
+    "pytest_certload.verdict.result",
+    "pytest_certload.verdict.thresholds",
 )
 PYTEST = ("pytest", "_pytest", "pytest_asyncio")
 
