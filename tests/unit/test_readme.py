@@ -11,11 +11,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-import pytest
-
 from pytest_certload.report.explain import explain, told_as
 from pytest_certload.report.record import RunRecord
-from pytest_certload.report.terminal import closing_table, failure_text
+from pytest_certload.report.terminal import closing_table, failure_text, files_line
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -57,7 +55,10 @@ def test_the_failure() -> None:
     stands_in(shown[at + 1 :], section)
 
 
-@pytest.mark.parametrize("width", [80])
-def test_the_closing_table(width: int) -> None:
+def test_the_closing_table() -> None:
     runs = [record(name) for name in ("acme-burst", "agent-storm", "bulk-renewal")]
-    assert block("on the embedded stack") == closing_table(runs, width=width, unicode=True)
+    files = [
+        Path(f"results/summary-{run.scenario}.{kind}") for kind in ("json", "txt") for run in runs
+    ]
+    written = [*closing_table(runs, width=80, unicode=True), files_line(files)]
+    assert block("on the embedded stack") == written

@@ -107,7 +107,7 @@ def test_the_last_line_names_the_files() -> None:
     assert files_line([]) is None
     assert files_line(files[:2]) == "files: results/summary-a.json, results/summary-a.txt"
     assert files_line([*files, Path("results/report.html")]) == (
-        "files: 2 results/summary-….json, 2 results/summary-….txt, 1 results/report.html"
+        "files: results/summary-….json ×2, results/summary-….txt ×2, results/report.html"
     )
 
 
