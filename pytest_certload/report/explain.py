@@ -260,9 +260,9 @@ def _failing(record: RunRecord, step: str | None) -> Iterator[str]:
 
 def _then(record: RunRecord, spells: Spells | None) -> Iterator[str]:
     """What the database waited for, and what the processes did, in the spells and else."""
-    from_begin = _window_from(record)
-    if spells is None or from_begin is None:
+    if spells is None:
         return
+    from_begin = _window_from(record)
     spell = None if spells.all_along else spells.longest
     if spell is not None:
         spell = Spell(begin=spell.begin + from_begin, end=spell.end + from_begin)
@@ -270,10 +270,8 @@ def _then(record: RunRecord, spells: Spells | None) -> Iterator[str]:
     yield from _processes_then(record, spell)
 
 
-def _window_from(record: RunRecord) -> float | None:
-    """Where the measured window begins, seconds from the begin of the load; None: not known."""
-    if record.executor == "combined":
-        return None
+def _window_from(record: RunRecord) -> float:
+    """Where the measured window begins, seconds from the begin of the load: moments count from there."""
     return sum(
         float(record.parameters.get(name, 0)) for name in ("warm_up_seconds", "start_seconds")
     )

@@ -630,6 +630,8 @@ def test_scenarios_together_have_a_summary_each_and_one_for_all(
     result.assert_outcomes(passed=1)
     assert [summary(pytester, n)["offered"] for n in ("browse", "buy", "mix")] == [40, 5, 45]
     assert summary(pytester, "mix")["executor"] == "combined"
+    assert summary(pytester, "mix")["parameters"] == {}
+    assert summary(pytester, "buy")["parameters"]["start_seconds"] == 0.5
 
 
 @pytest.mark.parametrize("transport", ["aiohttp", "fast"])

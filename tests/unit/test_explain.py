@@ -129,14 +129,6 @@ class TestTheHeadline:
         told = explain(replace(stalled(), proof=proof), P95, unicode=True).headline
         assert "database then: idle, so the requests did not get there; else 0.0 at work" in told
 
-    def test_moments_of_combined_runs_are_on_nobodys_clock(self) -> None:
-        run = replace(stalled(), executor="combined", proof=PROOF)
-        assert not [
-            line
-            for line in explain(run, P95, unicode=True).headline
-            if line.startswith(("database", "cores"))
-        ]
-
     def test_slow_all_along(self) -> None:
         run = run_of([300, 310, 320, 330, 340] * 100)
         assert explain(run, P95, unicode=True).headline == (
