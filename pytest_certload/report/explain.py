@@ -25,6 +25,7 @@ __all__ = ["Explanation", "error_line", "explain", "fitting", "silence", "told_a
 _MOST_LINES = 8
 _MOST_LETTERS = 600
 _MOST_SLOW = 5
+_MESSAGE = 200
 _MOST_STEPS = 3
 _WIDTH = 80
 #: The database is looked at twice a second, processes are read once a second and tell of the second before.
@@ -244,7 +245,11 @@ def error_line(error: ErrorRecord, scenario: str) -> str:
     """One kind of error: what, where, how often, and the first one's message."""
     times = "once" if error.count == 1 else f"{error.count:,} times"
     where = f" in {error.step}" if error.step and error.step != scenario else ""
-    return f"{error.outcome}{where}, {times}: {error.message}"
+    # A parser's message may be a drawing of many lines; the summary has it whole.
+    message = " ".join(error.message.split())
+    if len(message) > _MESSAGE:
+        message = f"{message[:_MESSAGE]}…"
+    return f"{error.outcome}{where}, {times}: {message}"
 
 
 def _failing(record: RunRecord, step: str | None) -> Iterator[str]:

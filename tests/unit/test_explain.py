@@ -178,6 +178,16 @@ class TestTheHeadline:
             "also timeout ×10",
         )
 
+    def test_a_message_of_many_lines_is_one_and_short(self) -> None:
+        drawing = "Bad status line:\n  Expected HTTP/:\n\n" + "x" * 400 + "\n  ^"
+        run = replace(RECORD, errors=(replace(RECORD.errors[0], message=drawing),))
+        _, kind, meaning, *_ = explain(run, ERROR_RATE, unicode=True).headline
+        assert kind.startswith(
+            "unexpected status in new-nonce, 2 times: Bad status line: Expected HTTP/: xxx"
+        )
+        assert len(kind) < 260
+        assert "longer than its Content-Length" in meaning
+
     def test_of_errors_names_the_steps(self) -> None:
         run = replace(RECORD, steps=tuple(replace(RECORD.steps[1], name=name) for name in "ab"))
         assert "in a 2 of 100, b 2 of 100" in explain(run, ERROR_RATE, unicode=True).headline
