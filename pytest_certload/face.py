@@ -76,7 +76,14 @@ class Face:
         if self._bookkeeper is None:
             from pytest_certload.bookkeeping import Bookkeeper
 
-            live = None if self._quiet or self._reporter is None else self.live
+            live = None
+            if not self._quiet and self._reporter is not None:
+                live = self.live
+                if self._rewritable:
+                    # Now, as a load must not wait for an import.
+                    from pytest_certload.report.screen import Screen
+
+                    self._screen = Screen(self._reporter._tw)
             self._bookkeeper = Bookkeeper(settings=self.settings, announce=self.announce, live=live)
         return self._bookkeeper
 
@@ -244,9 +251,8 @@ class Face:
     def live(self, state: LiveState | None) -> None:
         """Show where a load stands: at the terminal's bottom, else in a line every ten seconds."""
         from pytest_certload.report.live import live_lines, live_text
-        from pytest_certload.report.screen import Screen
 
-        if not self._rewritable:
+        if self._screen is None:
             if state is None:
                 self._logged = 0.0
             elif state.elapsed - self._logged >= _LOG_SECONDS:
@@ -254,8 +260,6 @@ class Face:
                 self.announce(live_text(state))
             return
         with self._terminal() as reporter:
-            if self._screen is None:
-                self._screen = Screen(reporter._tw)
             if state is None:
                 self._screen.wipe()
                 return
