@@ -70,6 +70,12 @@ class Face:
         encoding = getattr(self._reporter and self._reporter._tw._file, "encoding", None) or "ascii"
         return "utf" in encoding.lower().replace("-", "")
 
+    def _showable(self, lines: list[str]) -> list[str]:
+        """In ASCII where a terminal has no more; pytest would escape all of it, line ends too."""
+        from pytest_certload.report.tone import in_ascii
+
+        return lines if self.unicode else [in_ascii(line) for line in lines]
+
     @property
     def bookkeeper(self) -> Bookkeeper:
         """The session's runs; made when the first load test asks."""
@@ -331,6 +337,7 @@ class Face:
                 text = failure_text(
                     run.record(), files=_relative(run.files), told=told, unicode=self.unicode
                 )
+                (text,) = self._showable([text])
                 add_section(report, f"certload {run.name}", text)
 
     def explain_comparison(self, op: str, left: object, right: object) -> list[str] | None:
@@ -351,7 +358,7 @@ class Face:
         lines = [told_as(threshold), *found.headline]
         lines = lines[: fitting(lines)]
         self._told.setdefault(run.nodeid, set()).update(lines)
-        return lines
+        return self._showable(lines)
 
     # At the end.
 
@@ -371,7 +378,7 @@ class Face:
             wrap=self._reporter is not None and self._reporter.isatty,
         )
         where = files_line(_relative([file for run in runs for file in run.files]))
-        return lines if where is None else [*lines, where]
+        return self._showable(lines if where is None else [*lines, where])
 
 
 FACE = pytest.StashKey[Face]()

@@ -74,7 +74,8 @@ def explain(record: RunRecord, threshold: ThresholdRecord, *, unicode: bool) -> 
         return Explanation(
             headline=(f"step {threshold.step!r} was never finished; steps that were: {seen}",)
         )
-    if threshold.metric in _ERRORS:
+    # Without a success there are no times, and the errors say why.
+    if threshold.metric in _ERRORS or (summary.errors and not summary.response_time.count):
         spells = _error_spells(record, threshold.step)
         return Explanation(
             headline=(

@@ -26,7 +26,7 @@ from pytest_certload.stats.histogram import Histogram, histogram_of
 from pytest_certload.stats.slowest import slowest_of
 from pytest_certload.stats.timeline import timeline_of
 
-from .test_report import DATABASE, PROOF, RECORD
+from .test_report import DATABASE, NOTHING, PROOF, RECORD
 
 MS = 1_000_000
 SECOND = 1_000 * MS
@@ -187,6 +187,13 @@ class TestTheHeadline:
         )
         assert len(kind) < 260
         assert "longer than its Content-Length" in meaning
+
+    def test_without_a_success_the_errors_say_why_there_are_no_times(self) -> None:
+        nothing = replace(RECORD.iterations, response_time=NOTHING, errors=100)
+        run = replace(RECORD, iterations=nothing, timeline=None)
+        when, kind, *_ = explain(run, P95, unicode=True).headline
+        assert when == "100 of 100 failed"
+        assert kind.startswith("unexpected status in new-nonce, 2 times: ")
 
     def test_of_errors_names_the_steps(self) -> None:
         run = replace(RECORD, steps=tuple(replace(RECORD.steps[1], name=name) for name in "ab"))
