@@ -86,16 +86,30 @@ class Face:
         encoding = getattr(self._reporter and self._reporter._tw._file, "encoding", None) or "ascii"
         return "utf" in encoding.lower().replace("-", "")
 
+    def _showable(self, lines: list[str]) -> list[str]:
+        """In ASCII where a terminal has no more; pytest would escape all of it, line ends too."""
+        from pytest_certload.report.tone import in_ascii
+
+        return lines if self.unicode else [in_ascii(line) for line in lines]
+
     @property
     def bookkeeper(self) -> Bookkeeper:
         """The session's runs; made when the first load test asks."""
         if self._bookkeeper is None:
             from pytest_certload.bookkeeping import Bookkeeper
 
+            live = None
+            if not self._quiet and self._reporter is not None:
+                live = self.live
+                if self._rewritable:
+                    # Now, as a load must not wait for an import.
+                    from pytest_certload.report.screen import Screen
+
+                    self._screen = Screen(self._reporter._tw)
             self._bookkeeper = Bookkeeper(
                 settings=self.settings,
                 announce=self.announce,
-                live=None if self._quiet or self._reporter is None else self.live,
+                live=live,
                 redactor=self.redactor,
             )
         return self._bookkeeper
@@ -296,9 +310,8 @@ class Face:
     def live(self, state: LiveState | None) -> None:
         """Show where a load stands: at the terminal's bottom, else in a line every ten seconds."""
         from pytest_certload.report.live import live_lines, live_text
-        from pytest_certload.report.screen import Screen
 
-        if not self._rewritable:
+        if self._screen is None:
             if state is None:
                 self._logged = 0.0
             elif state.elapsed - self._logged >= _LOG_SECONDS:
@@ -306,8 +319,6 @@ class Face:
                 self.announce(live_text(state))
             return
         with self._terminal() as reporter:
-            if self._screen is None:
-                self._screen = Screen(reporter._tw)
             if state is None:
                 self._screen.wipe()
                 return
@@ -429,6 +440,7 @@ class Face:
                 text = failure_text(
                     run.record(), files=_relative(run.files), told=told, unicode=self.unicode
                 )
+                (text,) = self._showable([text])
                 add_section(report, f"certload {run.name}", text)
 
     def redact(self, item: pytest.Item, report: pytest.TestReport) -> None:
@@ -457,7 +469,7 @@ class Face:
         lines = [told_as(threshold), *found.headline]
         lines = lines[: fitting(lines)]
         self._told.setdefault(run.nodeid, set()).update(lines)
-        return lines
+        return self._showable(lines)
 
     # In other formats.
 
@@ -562,7 +574,7 @@ class Face:
         where = files_line(_relative([file for run in runs for file in run.files]))
         if where is not None:
             lines.append(where)
-        return [*lines, *self._report_lines]
+        return self._showable([*lines, *self._report_lines])
 
 
 FACE = pytest.StashKey[Face]()

@@ -370,6 +370,9 @@ class Load:
             together = self._open(unique, None, tuple(notes), stack, checked.must_be_answered)
             results = {run.name: run.result for run, _ in runs if run.result is not None}
             together.proof = proof
+            begins = min(s.start + s.executor.warm_up for s, _ in scaled)
+            if begins:
+                together.parameters = {"start_seconds": begins / 1e9}
             together.result = CombinedResult(
                 results, together.proof, self._policy, name=together.name
             )

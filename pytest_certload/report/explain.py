@@ -25,6 +25,7 @@ __all__ = ["Explanation", "error_line", "explain", "fitting", "silence", "told_a
 _MOST_LINES = 8
 _MOST_LETTERS = 600
 _MOST_SLOW = 5
+_MESSAGE = 200
 _MOST_STEPS = 3
 _WIDTH = 80
 #: The database is looked at twice a second, processes are read once a second and tell of the second before.
@@ -73,7 +74,8 @@ def explain(record: RunRecord, threshold: ThresholdRecord, *, unicode: bool) -> 
         return Explanation(
             headline=(f"step {threshold.step!r} was never finished; steps that were: {seen}",)
         )
-    if threshold.metric in _ERRORS:
+    # Without a success there are no times, and the errors say why.
+    if threshold.metric in _ERRORS or (summary.errors and not summary.response_time.count):
         spells = _error_spells(record, threshold.step)
         return Explanation(
             headline=(
@@ -244,7 +246,11 @@ def error_line(error: ErrorRecord, scenario: str) -> str:
     """One kind of error: what, where, how often, and the first one's message."""
     times = "once" if error.count == 1 else f"{error.count:,} times"
     where = f" in {error.step}" if error.step and error.step != scenario else ""
-    return f"{error.outcome}{where}, {times}: {error.message}"
+    # A parser's message may be a drawing of many lines; the summary has it whole.
+    message = " ".join(error.message.split())
+    if len(message) > _MESSAGE:
+        message = f"{message[:_MESSAGE]}…"
+    return f"{error.outcome}{where}, {times}: {message}"
 
 
 def _failing(record: RunRecord, step: str | None) -> Iterator[str]:
@@ -260,9 +266,9 @@ def _failing(record: RunRecord, step: str | None) -> Iterator[str]:
 
 def _then(record: RunRecord, spells: Spells | None) -> Iterator[str]:
     """What the database waited for, and what the processes did, in the spells and else."""
-    from_begin = _window_from(record)
-    if spells is None or from_begin is None:
+    if spells is None:
         return
+    from_begin = _window_from(record)
     spell = None if spells.all_along else spells.longest
     if spell is not None:
         spell = Spell(begin=spell.begin + from_begin, end=spell.end + from_begin)
@@ -270,10 +276,8 @@ def _then(record: RunRecord, spells: Spells | None) -> Iterator[str]:
     yield from _processes_then(record, spell)
 
 
-def _window_from(record: RunRecord) -> float | None:
-    """Where the measured window begins, seconds from the begin of the load; None: not known."""
-    if record.executor == "combined":
-        return None
+def _window_from(record: RunRecord) -> float:
+    """Where the measured window begins, seconds from the begin of the load: moments count from there."""
     return sum(
         float(record.parameters.get(name, 0)) for name in ("warm_up_seconds", "start_seconds")
     )

@@ -97,7 +97,10 @@ def files_line(files: Sequence[Path]) -> str | None:
         kind = f"{file.stem.split('-')[0]}-…{file.suffix}" if "-" in file.stem else file.name
         folders.setdefault(file.parent, Counter())[kind] += 1
     return "files: " + "; ".join(
-        ", ".join(f"{count} {folder / kind}" for kind, count in kinds.items())
+        ", ".join(
+            f"{folder / kind} ×{count}" if count > 1 else str(folder / kind)
+            for kind, count in kinds.items()
+        )
         for folder, kinds in folders.items()
     )
 

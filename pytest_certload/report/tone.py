@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator
 
-__all__ = ["Toned", "indented", "wrapped"]
+__all__ = ["Toned", "in_ascii", "indented", "wrapped"]
 
 
 class Toned(str):
@@ -26,6 +26,18 @@ class Toned(str):
 
 def _tone(line: str) -> str:
     return line.tone if isinstance(line, Toned) else ""
+
+
+#: What stands for letters that a terminal may not have.
+_ASCII = str.maketrans(
+    {"µ": "u", "×": "x", "–": "-", "…": "...", "±": "+-", "≥": ">=", "✓": "ok", "✗": "FAIL"}
+)
+
+
+def in_ascii(line: str) -> str:
+    """The same, in its colour, for a terminal that has nothing but ASCII."""
+    text = line.translate(_ASCII).encode("ascii", "replace").decode("ascii")
+    return Toned(text, _tone(line))
 
 
 def indented(lines: Iterable[str], by: str = "  ") -> Iterator[str]:

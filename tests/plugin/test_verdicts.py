@@ -161,7 +161,24 @@ def test_no_samples_hold_no_threshold(pytester: pytest.Pytester, target: Target)
     after = "assert result.error_rate <= 1.0\nassert result.p95 < ms(5000)"
     result = run(pytester, scale_test(target, GET.format(path="/status/500"), after))
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*response time p95 = no samples, wanted < 5 s*"])
+    result.stdout.fnmatch_lines(
+        ["*response time p95 = no samples, wanted < 5 s*", "E *20 of 20 failed: all along*"]
+    )
+
+
+def test_a_terminal_without_unicode_is_told_in_ascii(
+    pytester: pytest.Pytester, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    pytester.makepyfile(
+        test_it=scale_test(target, GET.format(path="/slow/30"), "assert result.p95 < ms(10)")
+    )
+    result = pytester.runpytest_subprocess("-m", "scale")
+    result.assert_outcomes(failed=1)
+    told = result.stdout.str()
+    assert told.isascii()
+    assert "\\n" not in told
+    result.stdout.fnmatch_lines(["E *wanted < 10 ms*", "*31.5 ms - 40 ms  ##*", "*FAIL response*"])
 
 
 def test_a_step_that_never_ran_holds_no_threshold(
@@ -630,6 +647,8 @@ def test_scenarios_together_have_a_summary_each_and_one_for_all(
     result.assert_outcomes(passed=1)
     assert [summary(pytester, n)["offered"] for n in ("browse", "buy", "mix")] == [40, 5, 45]
     assert summary(pytester, "mix")["executor"] == "combined"
+    assert summary(pytester, "mix")["parameters"] == {}
+    assert summary(pytester, "buy")["parameters"]["start_seconds"] == 0.5
 
 
 @pytest.mark.parametrize("transport", ["aiohttp", "fast"])

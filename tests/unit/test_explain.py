@@ -26,7 +26,7 @@ from pytest_certload.stats.histogram import Histogram, histogram_of
 from pytest_certload.stats.slowest import slowest_of
 from pytest_certload.stats.timeline import timeline_of
 
-from .test_report import DATABASE, PROOF, RECORD
+from .test_report import DATABASE, NOTHING, PROOF, RECORD
 
 MS = 1_000_000
 SECOND = 1_000 * MS
@@ -129,14 +129,6 @@ class TestTheHeadline:
         told = explain(replace(stalled(), proof=proof), P95, unicode=True).headline
         assert "database then: idle, so the requests did not get there; else 0.0 at work" in told
 
-    def test_moments_of_combined_runs_are_on_nobodys_clock(self) -> None:
-        run = replace(stalled(), executor="combined", proof=PROOF)
-        assert not [
-            line
-            for line in explain(run, P95, unicode=True).headline
-            if line.startswith(("database", "cores"))
-        ]
-
     def test_slow_all_along(self) -> None:
         run = run_of([300, 310, 320, 330, 340] * 100)
         assert explain(run, P95, unicode=True).headline == (
@@ -185,6 +177,23 @@ class TestTheHeadline:
             "  the server, or a proxy before it, had no capacity to answer: look at its pools and workers",
             "also timeout ×10",
         )
+
+    def test_a_message_of_many_lines_is_one_and_short(self) -> None:
+        drawing = "Bad status line:\n  Expected HTTP/:\n\n" + "x" * 400 + "\n  ^"
+        run = replace(RECORD, errors=(replace(RECORD.errors[0], message=drawing),))
+        _, kind, meaning, *_ = explain(run, ERROR_RATE, unicode=True).headline
+        assert kind.startswith(
+            "unexpected status in new-nonce, 2 times: Bad status line: Expected HTTP/: xxx"
+        )
+        assert len(kind) < 260
+        assert "longer than its Content-Length" in meaning
+
+    def test_without_a_success_the_errors_say_why_there_are_no_times(self) -> None:
+        nothing = replace(RECORD.iterations, response_time=NOTHING, errors=100)
+        run = replace(RECORD, iterations=nothing, timeline=None)
+        when, kind, *_ = explain(run, P95, unicode=True).headline
+        assert when == "100 of 100 failed"
+        assert kind.startswith("unexpected status in new-nonce, 2 times: ")
 
     def test_of_errors_names_the_steps(self) -> None:
         run = replace(RECORD, steps=tuple(replace(RECORD.steps[1], name=name) for name in "ab"))

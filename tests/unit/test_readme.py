@@ -1,7 +1,8 @@
 """What the README shows is what the code writes today, of runs that were made.
 
-The summaries beside it are of those runs, without their curves and the name of the machine's system. When
-an output changes, make the run anew: copy its ``results/summary-….json`` here and its output into the README.
+The summaries in ``readme/`` are of those runs; to keep them small and to name no machine, their ``curves``
+are ``{}``, ``environment.platform`` is ``Linux``, and JSON is written without spaces. When an output changes, make
+the run anew on a quiet machine: copy its ``results/summary-….json`` there, and its output into the README.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-import pytest
-
 from pytest_certload.report.explain import explain, told_as
+from pytest_certload.report.live import LiveState, live_lines
 from pytest_certload.report.record import RunRecord
-from pytest_certload.report.terminal import closing_table, failure_text
+from pytest_certload.report.terminal import closing_table, failure_text, files_line
+from pytest_certload.stats.live import Recent
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -57,7 +58,32 @@ def test_the_failure() -> None:
     stands_in(shown[at + 1 :], section)
 
 
-@pytest.mark.parametrize("width", [80])
-def test_the_closing_table(width: int) -> None:
+def test_the_live_view() -> None:
+    calm, stall = 6_500_000, 1_950_000_000
+    state = LiveState(
+        scenario="shop",
+        elapsed=16.01,
+        duration=20,
+        offered_rate=50.12,
+        achieved_rate=50.12,
+        in_flight=1,
+        backlog=0,
+        errors=1,
+        recent=Recent(
+            p50=5_840_000,
+            p95=1_750_000_000,
+            p99=stall,
+            trend=(*[calm] * 12, None, stall, calm, calm),
+        ),
+    )
+    lines = live_lines(state, width=89, unicode=True)
+    assert block("shop  ━") == ["".join(text for text, _ in line) for line in lines]
+
+
+def test_the_closing_table() -> None:
     runs = [record(name) for name in ("acme-burst", "agent-storm", "bulk-renewal")]
-    assert block("on the embedded stack") == closing_table(runs, width=width, unicode=True)
+    files = [
+        Path(f"results/summary-{run.scenario}.{kind}") for kind in ("json", "txt") for run in runs
+    ]
+    written = [*closing_table(runs, width=80, unicode=True), files_line(files)]
+    assert block("on the embedded stack") == written

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pytest_certload.report.record import ThresholdRecord
 from pytest_certload.report.terminal import closing_table, files_line
-from pytest_certload.report.tone import Toned, wrapped
+from pytest_certload.report.tone import Toned, in_ascii, wrapped
 
 from .test_report import MS, RECORD, SOME, step
 
@@ -102,12 +102,19 @@ def test_wrapping_loses_no_word_and_no_colour(lines: list[str], width: int) -> N
     assert all(isinstance(line, Toned) and line.tone == "red" for line in found)
 
 
+def test_a_terminal_without_unicode_is_shown_ascii() -> None:
+    line = in_ascii(Toned("87 µs – 2 ms, 200 ×98 … 界", "red"))
+    assert line == "87 us - 2 ms, 200 x98 ... ?"
+    assert isinstance(line, Toned)
+    assert line.tone == "red"
+
+
 def test_the_last_line_names_the_files() -> None:
     files = [Path(f"results/summary-{name}.{kind}") for name in "ab" for kind in ("json", "txt")]
     assert files_line([]) is None
     assert files_line(files[:2]) == "files: results/summary-a.json, results/summary-a.txt"
     assert files_line([*files, Path("results/report.html")]) == (
-        "files: 2 results/summary-….json, 2 results/summary-….txt, 1 results/report.html"
+        "files: results/summary-….json ×2, results/summary-….txt ×2, results/report.html"
     )
 
 
