@@ -96,11 +96,13 @@ def interval(
         return Interval(low=low, high=high, effective=count)
     effective = max(1, int(count / _likeness(times, ordered, percent)))
     below, above = _ranks(effective, percent)
-    # As far along all samples as they are along the independent ones.
-    first = math.floor(below * count / effective)
-    last = math.ceil(above * count / effective)
+    # An independent sample stands for as many of all: the lower end is the first of those, the upper one
+    # the last, and what was measured lies between them.
+    estimate = rank(count, percent)
+    first = min(math.floor((below - 1) * count / effective) + 1, estimate)
+    last = max(math.ceil(above * count / effective), estimate)
     return Interval(
-        low=int(ordered[first - 1]) if first >= 1 else None,
+        low=int(ordered[first - 1]) if below >= 1 else None,
         high=int(ordered[last - 1]) if above <= effective and last <= count else None,
         effective=effective,
     )

@@ -112,3 +112,13 @@ def test_a_share_lies_in_its_interval(counts: tuple[int, int]) -> None:
     found, count = counts
     low, high = share_interval(found, count)
     assert 0 <= low <= found / count <= high <= 1
+
+
+@pytest.mark.parametrize("percent", [50, 95, 99, 99.9])
+def test_the_estimate_lies_between_the_ends_however_alike_samples_are(percent: float) -> None:
+    values = np.arange(10_000)
+    found, estimate = interval(values, percent), percentile(values, percent)
+    assert found.effective < 100
+    assert estimate is not None
+    assert found.low is None or found.low <= estimate
+    assert found.high is None or found.high >= estimate
