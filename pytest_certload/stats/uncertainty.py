@@ -92,19 +92,25 @@ def interval(
     least, greatest = int(ordered[0]), int(ordered[-1])
     if percent in (0, 100):
         # Beyond the extremes that were seen there may be others.
-        low, high = (None, least) if percent == 0 else (greatest, None)
-        return Interval(low=low, high=high, effective=count)
-    effective = max(1, int(count / _likeness(times, ordered, percent)))
+        ends = (None, least) if percent == 0 else (greatest, None)
+        return Interval(low=ends[0], high=ends[1], effective=count)
+    likeness = _likenesses(times, ordered, percent)
+    effective = max(1, int(count / max(likeness.values())))
     below, above = _ranks(effective, percent)
     # An independent sample stands for as many of all: the lower end is the first of those, the upper one
     # the last, and what was measured lies between them.
     estimate = rank(count, percent)
     first = min(math.floor((below - 1) * count / effective) + 1, estimate)
     last = max(math.ceil(above * count / effective), estimate)
+    if above <= effective and last <= count:
+        high: int | None = int(ordered[last - 1])
+    else:
+        # So few bound nothing. But if it is below the percentile that samples are alike, and those beyond it
+        # come by themselves, they are enough to say that the greatest is beyond it.
+        own = max(1, int(count / likeness[percent]))
+        high = greatest if _ranks(own, percent)[1] <= own else None
     return Interval(
-        low=int(ordered[first - 1]) if below >= 1 else None,
-        high=int(ordered[last - 1]) if above <= effective and last <= count else None,
-        effective=effective,
+        low=int(ordered[first - 1]) if below >= 1 else None, high=high, effective=effective
     )
 
 
@@ -126,13 +132,14 @@ def share_interval(found: int, count: int) -> tuple[float, float]:
     return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
 
-def _likeness(
+def _likenesses(
     times: npt.NDArray[np.int64], ordered: npt.NDArray[np.int64], percent: float
-) -> float:
-    """As how many samples one counts, at least 1."""
+) -> dict[float, float]:
+    """How many samples count as one, at least 1, at each level that is looked at."""
     levels = {level for level in _LEVELS if level <= percent} | {min(percent, _LEVELS[0]), percent}
-    limits = {int(ordered[rank(len(ordered), level) - 1]) for level in levels}
-    return max(_autocorrelation_time(times <= limit) for limit in limits)
+    limits = {level: int(ordered[rank(len(ordered), level) - 1]) for level in levels}
+    times_of = {limit: _autocorrelation_time(times <= limit) for limit in {*limits.values()}}
+    return {level: times_of[limit] for level, limit in limits.items()}
 
 
 def _autocorrelation_time(ones: npt.NDArray[np.bool_]) -> float:

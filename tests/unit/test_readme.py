@@ -85,5 +85,6 @@ def test_the_closing_table() -> None:
     files = [
         Path(f"results/summary-{run.scenario}.{kind}") for kind in ("json", "txt") for run in runs
     ]
-    written = [*closing_table(runs, width=80, unicode=True), files_line(files)]
+    report = "report to look at: results/report.html"
+    written = [*closing_table(runs, width=80, unicode=True), files_line(files), report]
     assert block("on the embedded stack") == written

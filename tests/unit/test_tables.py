@@ -127,5 +127,7 @@ def test_a_missed_condition_that_is_not_decided_is_marked_as_missed() -> None:
         passed=False,
         decided=False,
     )
-    lines = closing_table([replace(RECORD, thresholds=(missed,))], width=132, unicode=False)
+    lines = closing_table(
+        [replace(RECORD, thresholds=(missed,), comparison=None)], width=132, unicode=False
+    )
     assert lines[-1] == ("  FAIL response time p95 < 5 ms (9 ms; not decided by so few samples)")
