@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pytest_certload.errors import BaselineError
 from pytest_certload.report.record import RunRecord
+from pytest_certload.stats.difference import Estimate
 from pytest_certload.stats.summary import StepSummary
 
 from .machine import Machine
@@ -35,6 +36,15 @@ class PercentileFigure:
     low: int | None
     high: int | None
     effective: int | None
+
+    @property
+    def estimate(self) -> Estimate:
+        """For comparing. Logarithms want figures above zero, and nothing takes less than a nanosecond."""
+        return Estimate(
+            value=max(1, self.value),
+            low=None if self.low is None else max(1, self.low),
+            high=None if self.high is None else max(1, self.high),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

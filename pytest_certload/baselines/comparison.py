@@ -218,8 +218,7 @@ def _figures(
     for name, now in part.percentiles.items():
         old = before.percentiles.get(name)
         if old is not None:
-            change = in_proportion(_estimate(now.value, now.low, now.high),
-                                   _estimate(old.value, old.low, old.high))  # fmt: skip
+            change = in_proportion(now.estimate, old.estimate)
             yield _figure(
                 f"response time {name}", step, "duration", old.value, now.value, change,
                 _on(limits, step, name), undecided,
@@ -243,15 +242,6 @@ def _figures(
         verdict="unknown",
         limit=None,
         passed=True,
-    )
-
-
-def _estimate(value: int, low: int | None, high: int | None) -> Estimate:
-    # The logarithm wants figures above zero, and no request takes less than a nanosecond.
-    return Estimate(
-        value=max(1, value),
-        low=None if low is None else max(1, low),
-        high=None if high is None else max(1, high),
     )
 
 

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 
 from pytest_certload.errors import BaselineError
-from pytest_certload.stats.difference import Estimate, in_proportion
+from pytest_certload.stats.difference import in_proportion
 from pytest_certload.units import format_duration, format_rate
 
 from .baseline import Baseline, PercentileFigure, StepBaseline
@@ -108,14 +108,10 @@ def _change(
     one, other = new_part.percentiles.get(figure), old_part.percentiles.get(figure)
     if one is None or other is None:
         return ""
-    found = in_proportion(_estimate(one), _estimate(other))
+    found = in_proportion(one.estimate, other.estimate)
     differing = [text.partition(":")[0] for text in profile_differences(new, old)]
     also = f", another {' and '.join(differing)}" if differing else ""
     return f"{found.value * 100:+.3g} % {found.verdict}{also}"
-
-
-def _estimate(figure: PercentileFigure) -> Estimate:
-    return Estimate(value=figure.value, low=figure.low, high=figure.high)
 
 
 def _plots(figures: Sequence[PercentileFigure | None], width: int) -> list[str]:
