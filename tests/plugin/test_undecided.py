@@ -91,4 +91,7 @@ def test_too_few_samples_are_no_number(pytester: pytest.Pytester) -> None:
     assert figures["response_time"]["p95"] >= 200_000_000
     assert [i["percent"] for i in figures["intervals"]] == [50, 90, 95]
     fifty = figures["intervals"][0]
-    assert fifty["low"] <= figures["response_time"]["p50"] <= fifty["high"]
+    median = figures["response_time"]["p50"]
+    # So few may bound it on neither side.
+    assert fifty["low"] is None or fifty["low"] <= median
+    assert fifty["high"] is None or fifty["high"] >= median
