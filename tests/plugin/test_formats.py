@@ -187,12 +187,12 @@ class TestFiles:
             return sorted(path.name for path in (pytester.path / "results").iterdir())
 
         pytester.runpytest("-m", "scale", "-k", "fine").assert_outcomes(passed=1)
-        assert names() == ["summary-fine.json", "summary-fine.txt"]
+        assert names() == ["report.html", "summary-fine.json", "summary-fine.txt"]
         monkeypatch.setenv("CERTLOAD_FORMAT", "k6 openmetrics")
         result = pytester.runpytest("-m", "scale", "-k", "fine", "--junitxml=out.xml")
         result.assert_outcomes(passed=1)
         assert names() == [
-            "k6-fine.json", "metrics.txt", "summary-fine.json", "summary-fine.txt",
+            "k6-fine.json", "metrics.txt", "report.html", "summary-fine.json", "summary-fine.txt",
         ]  # fmt: skip
 
     def test_say_what_passed_and_what_did_not(self, pytester: pytest.Pytester) -> None:

@@ -18,7 +18,9 @@ pytestmark = pytest.mark.usefixtures("load_test")
 def test_it_lies_beside_the_summaries_and_is_named(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest("-m", "scale", "--certload-token", "sesame-4711")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["summaries in results", "report to look at: results/report.html"])
+    result.stdout.fnmatch_lines(
+        ["files: results/summary-storm.json*", "report to look at: results/report.html"]
+    )
     page = (pytester.path / "results/report.html").read_text("utf-8")
     assert "<h1>The load passed</h1>" in page
     assert "sesame" not in page
