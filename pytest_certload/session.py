@@ -368,7 +368,12 @@ class Load:
             unique = self._bookkeeper.unique_name(self._name)
             notes = dict.fromkeys(note for run, _ in runs for note in run.reduced)
             together = self._open(unique, None, tuple(notes), stack, checked.must_be_answered)
-            results = {run.name: run.result for run, _ in runs if run.result is not None}
+            # By the names that the test gave them, whatever is unique in the session.
+            results = {
+                scenario.name: run.result
+                for scenario, (run, _) in zip(scenarios, runs, strict=True)
+                if run.result is not None
+            }
             together.proof = proof
             begins = min(s.start + s.executor.warm_up for s, _ in scaled)
             if begins:

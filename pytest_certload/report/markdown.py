@@ -167,11 +167,11 @@ def _compared(comparison: ComparisonRecord | None) -> Iterator[str]:
     yield "| --- | --- | ---: | --- | --- |"
     for figure in comparison.figures:
         where = f"{figure.step}: " if figure.step else ""
-        sure = f"{_change(figure.low)} … {_change(figure.high)}"
+        sure = f"{_change(figure.low, figure.unit)} … {_change(figure.high, figure.unit)}"
         yield _row(
             "✅" if figure.passed else "❌",
             f"{where}{figure.metric} {figure.verdict}",
-            _change(figure.change),
+            _change(figure.change, figure.unit),
             sure,
             figure.limit or "–",
         )
@@ -181,8 +181,8 @@ def _compared(comparison: ComparisonRecord | None) -> Iterator[str]:
         yield ""
 
 
-def _change(value: float | None) -> str:
-    return "?" if value is None else f"{value * 100:+.3g} %"
+def _change(value: float | None, unit: str) -> str:
+    return "?" if value is None else f"{value * 100:+.3g} {unit}"
 
 
 def _errors(record: RunRecord) -> Iterator[str]:

@@ -123,6 +123,11 @@ class ComparedFigure:
     passed: bool
     decided: bool = True
 
+    @property
+    def unit(self) -> str:
+        """What a hundredth of the change is called: a share of a share would be read as another one."""
+        return "points" if self.kind == "share" else "%"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonRecord:

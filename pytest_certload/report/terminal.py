@@ -133,11 +133,10 @@ def _compared(figure: ComparedFigure, *, unicode: bool) -> str:
     show = _share if figure.kind == "share" else format_duration
     line = f"{mark}{where}{figure.metric} {show(figure.after)}, was {show(figure.before)}"
     if figure.change is not None:
-        unit = "points" if figure.kind == "share" else "%"
         low, high = (
             "?" if end is None else f"{end * 100:+.3g}" for end in (figure.low, figure.high)
         )
-        line += f": {figure.change * 100:+.3g} {unit} ({low} to {high}), {figure.verdict}"
+        line += f": {figure.change * 100:+.3g} {figure.unit} ({low} to {high}), {figure.verdict}"
     limit = f"; at most {figure.limit}" if figure.limit else ""
     doubt = "" if figure.decided else "; not decided by so few samples"
     return f"{line}{limit}{doubt}"

@@ -26,6 +26,8 @@ _SURE = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 #: The levels at which the samples' likeness is measured, as far as they lie below the percentile: far
 #: out in the tail too few are left to see it.
 _LEVELS = (50.0, 75.0, 90.0, 95.0)
+#: So many independent samples beyond the percentile show by themselves how alike they are.
+_ENOUGH_BEYOND = 30
 #: Longer sequences are measured by the means of as many blocks.
 _LONGEST = 1 << 16
 
@@ -95,7 +97,11 @@ def interval(
         ends = (None, least) if percent == 0 else (greatest, None)
         return Interval(low=ends[0], high=ends[1], effective=count)
     likeness = _likenesses(times, ordered, percent)
-    effective = max(1, int(count / max(likeness.values())))
+    own = max(1, int(count / likeness[percent]))
+    # Where few independent samples lie beyond the percentile, too few are left to see there how alike they
+    # are: it is read from below it, too.
+    enough = own * min(percent, 100 - percent) / 100 >= _ENOUGH_BEYOND
+    effective = own if enough else max(1, int(count / max(likeness.values())))
     below, above = _ranks(effective, percent)
     # An independent sample stands for as many of all: the lower end is the first of those, the upper one
     # the last, and what was measured lies between them.
@@ -107,7 +113,6 @@ def interval(
     else:
         # So few bound nothing. But if it is below the percentile that samples are alike, and those beyond it
         # come by themselves, they are enough to say that the greatest is beyond it.
-        own = max(1, int(count / likeness[percent]))
         high = greatest if _ranks(own, percent)[1] <= own else None
     return Interval(
         low=int(ordered[first - 1]) if below >= 1 else None, high=high, effective=effective

@@ -651,6 +651,34 @@ def test_scenarios_together_have_a_summary_each_and_one_for_all(
     assert summary(pytester, "buy")["parameters"]["start_seconds"] == 0.5
 
 
+def test_scenarios_keep_the_names_that_their_test_gave_them(
+    pytester: pytest.Pytester, target: Target
+) -> None:
+    pytester.makepyfile(
+        test_it=f"""
+        import pytest
+        from pytest_certload import ConstantArrivalRate, Scenario
+
+        async def ask(iteration):
+            async with iteration.step("get"), iteration.client.get("/fine") as response:
+                iteration.expect(response, 200)
+
+        @pytest.mark.scale(base_url="{target.base_url}")
+        @pytest.mark.parametrize("turn", [1, 2])
+        async def test_mix(load, turn):
+            executor = ConstantArrivalRate(rate=40, duration=0.2)
+            result = await load.run(
+                Scenario(name="browse", iteration=ask, executor=executor),
+                Scenario(name="buy", iteration=ask, executor=executor),
+            )
+            assert result["browse"].count == result.step("buy.get").count == 8
+            assert result.errors == 0
+        """
+    )
+    pytester.runpytest("-m", "scale").assert_outcomes(passed=2)
+    assert [summary(pytester, n)["offered"] for n in ("browse", "browse-2")] == [8, 8]
+
+
 @pytest.mark.parametrize("transport", ["aiohttp", "fast"])
 @pytest.mark.parametrize("connections", ["keep-alive", "per-vu", "fresh"])
 def test_transports_and_connections(

@@ -112,10 +112,10 @@ def comparison(record: RunRecord) -> Markup | None:
             element("span", mark(figure.passed), " ", _compared_name(figure)),
             _compared(figure, figure.before),
             _compared(figure, figure.after),
-            _change(figure.change),
+            _change(figure.change, figure.unit),
             ""
             if figure.low is None or figure.high is None
-            else f"{_change(figure.low)} to {_change(figure.high)}",
+            else f"{_change(figure.low, figure.unit)} to {_change(figure.high, figure.unit)}",
             {"same": "no difference to be seen", "unknown": "not known"}.get(
                 figure.verdict, figure.verdict
             ),
@@ -154,5 +154,5 @@ def _compared(figure: ComparedFigure, value: float) -> str:
             return words.count(value)
 
 
-def _change(value: float | None) -> str:
-    return words.NONE if value is None else f"{value * 100:+.1f} %".replace("-", "−")
+def _change(value: float | None, unit: str) -> str:
+    return words.NONE if value is None else f"{value * 100:+.1f} {unit}".replace("-", "−")
