@@ -15,6 +15,8 @@ import pytest
 if TYPE_CHECKING:
     from .conftest import Target
 
+SUMMARIES = ["summary-storm.json", "summary-storm.txt"]
+
 
 @pytest.fixture
 def storm(pytester: pytest.Pytester, target: Target) -> Target:
@@ -52,7 +54,7 @@ def results(pytester: pytest.Pytester, pattern: str) -> list[str]:
 @pytest.mark.usefixtures("storm")
 def test_nothing_is_exported_unless_it_is_asked_for(pytester: pytest.Pytester) -> None:
     pytester.runpytest("-m", "scale", "-k", "storm").assert_outcomes(passed=1)
-    assert results(pytester, "*") == ["summary-storm.json", "summary-storm.txt"]
+    assert results(pytester, "*") == ["report.html", *SUMMARIES]
 
 
 @pytest.mark.usefixtures("storm")
@@ -135,7 +137,7 @@ def test_a_disk_that_is_full_fails_the_test_and_keeps_the_summary(
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*ReportError: --certload-results *No space left on device*"])
     assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
-    assert results(pytester, "*") == ["summary-storm.json", "summary-storm.txt"]
+    assert results(pytester, "*") == ["report.html", *SUMMARIES]
 
 
 def test_parquet_without_pyarrow_is_told_at_the_start(

@@ -208,7 +208,9 @@ def _breaches(record: RunRecord, anchor: str) -> Iterator[Markup]:
     for figure in worse:
         assert record.comparison is not None
         step = f" of {figure.step}" if figure.step else ""
-        change = "" if figure.change is None else f" by {abs(figure.change) * 100:.1f} {figure.unit}"
+        change = (
+            "" if figure.change is None else f" by {abs(figure.change) * 100:.1f} {figure.unit}"
+        )
         yield element(
             "li",
             element(
