@@ -74,8 +74,8 @@ async def test_acme_burst(load: Load, certctl: Certctl) -> None:
         assert step.server_error_rate < 0.001
     # One late answer in 200 does not move a step's p95.
     assert result.p(99.9) < seconds(2)
-    assert result.error_rate < 0.001
     # Who asks again when a connection is lost, as clients do, hears nothing of the loss.
     assert result.unanswered_rate < 0.001
+    assert result.error_rate < 0.001
     await prove(result)
     result.caught_up()
