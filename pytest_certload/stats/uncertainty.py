@@ -101,7 +101,9 @@ def interval(
     # Where few independent samples lie beyond the percentile, too few are left to see there how alike they
     # are: it is read from below it, too.
     enough = own * min(percent, 100 - percent) / 100 >= _ENOUGH_BEYOND
-    effective = own if enough else max(1, int(count / max(likeness.values())))
+    nearest = max((level for level in likeness if level < percent), default=percent)
+    seen = (likeness[percent], likeness[nearest]) if enough else likeness.values()
+    effective = max(1, int(count / max(seen)))
     below, above = _ranks(effective, percent)
     # An independent sample stands for as many of all: the lower end is the first of those, the upper one
     # the last, and what was measured lies between them.
