@@ -183,6 +183,10 @@ def _where(record: RunRecord, anchor: str) -> Markup:
     return element("a", record.scenario, href=f"#{anchor}")
 
 
+def _breach(where: Markup, what: str, wanted: str) -> Markup:
+    return element("p", mark(passed=False), " ", where, ": ", element("b", what), wanted)
+
+
 def _breaches(record: RunRecord, anchor: str) -> Iterator[Markup]:
     """What broke, by how much, and whether it is noise."""
     missed = [threshold for threshold in record.thresholds if not threshold.passed]
@@ -192,13 +196,9 @@ def _breaches(record: RunRecord, anchor: str) -> Iterator[Markup]:
         sure = f"95 % sure: {threshold.interval}" if threshold.interval else ""
         yield element(
             "li",
-            element(
-                "p",
-                mark(passed=False),
-                " ",
+            _breach(
                 _where(record, anchor),
-                ": ",
-                element("b", f"{threshold.metric}{step} {threshold.actual}"),
+                f"{threshold.metric}{step} {threshold.actual}",
                 f", wanted {threshold.condition}",
             ),
             element("p", "; ".join(filter(None, (by, sure, certainty(threshold)))), class_="why"),
@@ -213,13 +213,9 @@ def _breaches(record: RunRecord, anchor: str) -> Iterator[Markup]:
         )
         yield element(
             "li",
-            element(
-                "p",
-                mark(passed=False),
-                " ",
+            _breach(
                 _where(record, anchor),
-                ": ",
-                element("b", f"{figure.metric}{step} is {figure.verdict}{change}"),
+                f"{figure.metric}{step} is {figure.verdict}{change}",
                 f" than baseline {record.comparison.baseline}, held to {figure.limit}",
             ),
         )
