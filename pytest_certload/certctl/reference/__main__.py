@@ -16,6 +16,8 @@ import asyncpg
 
 from pytest_certload.errors import ConfigurationError
 
+from .authority import Authority
+from .clock import server_clock
 from .config import Config, read_config
 from .distributor import SIGNALS, distribute
 from .migrate import migrate
@@ -24,6 +26,8 @@ from .worker import serve, tls_context
 _BACKLOG = 4096
 _CONNECT_SECONDS = 10.0
 _WRONG_USE = 2
+#: Name of the local CA.
+_AUTHORITY = "Load test CA"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,7 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         listener = _listen(config, options.fd)
     except OSError as error:
         return _fail(f"{config.host}:{config.port} cannot be listened on: {error.strerror}")
-    return _run_workers(config, listener, tls)
+    return _run_workers(
+        config, listener, tls, Authority(_AUTHORITY, now=server_clock(config.faults)())
+    )
 
 
 def _fail(message: str, *, code: int = 1) -> int:
@@ -80,7 +86,9 @@ def _listen(config: Config, descriptor: int | None) -> socket.socket:
     return socket.create_server((config.host, config.port), backlog=_BACKLOG)
 
 
-def _run_workers(config: Config, listener: socket.socket, tls: ssl.SSLContext) -> int:
+def _run_workers(
+    config: Config, listener: socket.socket, tls: ssl.SSLContext, authority: Authority
+) -> int:
     """Fork the workers, hand them connections, and wait: when one ends by itself, all do.
 
     They are forked before this process has a loop or a thread. Each has its end of a socket pair,
@@ -95,7 +103,7 @@ def _run_workers(config: Config, listener: socket.socket, tls: ssl.SSLContext) -
         if child == 0:
             for held in (listener, ours, *channels.values()):
                 held.close()
-            return _work(config, theirs, tls, number)
+            return _work(config, theirs, tls, authority, number)
         theirs.close()
         channels[child] = ours
     with listener:
@@ -112,9 +120,15 @@ def _run_workers(config: Config, listener: socket.socket, tls: ssl.SSLContext) -
     return 1 if failed else 0
 
 
-def _work(config: Config, channel: socket.socket, tls: ssl.SSLContext, number: int) -> int:
+def _work(
+    config: Config,
+    channel: socket.socket,
+    tls: ssl.SSLContext,
+    authority: Authority,
+    number: int,
+) -> int:
     try:
-        asyncio.run(serve(config, channel, tls, worker=number))
+        asyncio.run(serve(config, channel, tls, authority, worker=number))
     except Exception:
         logging.exception("worker %d failed", number)
         return 1

@@ -22,6 +22,7 @@ from .access import Actor
 from .acme import Acme
 from .agents import Row, heartbeat
 from .audit import AuditLog
+from .authority import Authority
 from .clock import server_clock
 from .config import Config
 from .faults import Strikes
@@ -65,12 +66,14 @@ class App:
         audit: AuditLog,
         acme: Acme,
         renewals: Renewals,
+        authority: Authority,
     ) -> None:
         self._config = config
         self._pool = pool
         self._audit = audit
         self._acme = acme
         self._renewals = renewals
+        self._authority = authority
         self._version = config.version
         self._faults = config.faults
         self._clock = server_clock(config.faults)

@@ -19,6 +19,7 @@ from .acme import Acme
 from .agents import sweep
 from .app import App
 from .audit import AuditLog
+from .authority import Authority
 from .clock import server_clock
 from .config import Config
 from .distributor import SIGNALS
@@ -48,7 +49,12 @@ def tls_context(config: Config) -> ssl.SSLContext:
 
 
 async def serve(
-    config: Config, channel: socket.socket, tls: ssl.SSLContext, *, worker: int
+    config: Config,
+    channel: socket.socket,
+    tls: ssl.SSLContext,
+    authority: Authority,
+    *,
+    worker: int,
 ) -> None:
     """Serve until SIGTERM, SIGINT, or the end of the distributor.
 
@@ -56,6 +62,7 @@ async def serve(
         config: The configuration.
         channel: Where connections come from; reads as ended when the distributor is gone.
         tls: For each connection.
+        authority: Signs certificates; the same one in all workers.
         worker: Number of this worker, from 0.
     """
     loop = asyncio.get_running_loop()
@@ -67,7 +74,7 @@ async def serve(
         audit = AuditLog(pool, worker=worker, workers=config.workers, faults=config.faults)
         issuer = await pool.fetchval("SELECT id FROM issuers WHERE enabled ORDER BY id LIMIT 1")
         renewals = Renewals(config, audit, worker=worker, workers=config.workers)
-        app = App(config, pool, audit, Acme(config, issuer), renewals)
+        app = App(config, pool, audit, Acme(config, issuer), renewals, authority)
         server = web.Server(
             app.handle,
             request_factory=_reader(config),
