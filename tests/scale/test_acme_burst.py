@@ -13,6 +13,7 @@ RENEWAL_IDS = (("no-dot-in-it", 400), ("aaaa.bbbb", 404))
 
 
 @pytest.mark.scale
+@pytest.mark.tier_scale
 async def test_acme_burst(load: Load, certctl: Certctl) -> None:
     nonces = load.ledger("nonces")
     began = await certctl.now()

@@ -14,6 +14,7 @@ CADENCE = 30
 
 
 @pytest.mark.scale
+@pytest.mark.tier_scale
 async def test_agent_storm(load: Load, certctl: Certctl) -> None:
     # Each agent sends every 30 s, whatever the rate: one that is silent for two minutes is Offline.
     agents = await certctl.agents()

@@ -15,6 +15,7 @@ CALLS = 1500
 
 
 @pytest.mark.scale
+@pytest.mark.tier_scale
 async def test_bulk_renewal(load: Load, certctl: Certctl) -> None:
     certificates = await certctl.certificates()
     planned = load.planned_iterations(rate=RATE, duration=DURATION)
