@@ -18,6 +18,7 @@ from pytest_certload.proof.sightings import Sightings
 from .audit import AuditRows, acknowledged, at_most
 from .fleet import ACME_PROFILE, AGENT_IDS, AGENTS, CERTIFICATE_IDS, CERTIFICATES, check_size
 from .preflight import CertctlChecks
+from .renewals import Renewal, renewals
 
 if TYPE_CHECKING:
     from pytest_certload.session import Load
@@ -204,6 +205,14 @@ class Certctl:
     def acme(self, resource: str) -> str:
         """Path of an ACME resource of the seeded profile, such as ``directory``."""
         return f"/acme/profile/{ACME_PROFILE}/{resource}"
+
+    async def renewals(self) -> Sequence[Renewal]:
+        """What renewal-info must say of the seeded certificates that ACME knows.
+
+        Raises:
+            PreflightError: There are more or fewer than the seeds make.
+        """
+        return await renewals(self.database)
 
     # Audit log.
 

@@ -253,7 +253,8 @@ class TestAccounts:
         client, other = registered(server), registered(server)
         assert client.account is not None
         assert other.account is not None
-        for payload in (None, {}):
+        payloads: tuple[object, ...] = (None, {})
+        for payload in payloads:
             reply = client.post(client.account, payload)
             assert (reply.status, reply.json()["status"]) == (200, "valid")
             assert "contact" not in reply.json()
