@@ -167,7 +167,7 @@ class App:
         parts = request.path.split("/")[1:]
         if parts[0] == "acme":
             async with self._pool.acquire() as connection:
-                return await self._acme_answer(connection, request, parts[1:])
+                return await self._acme.answer(connection, request, parts[1:]) or _NOT_FOUND
         handler: Handler
         permission: str | None
         match parts:
@@ -211,16 +211,6 @@ class App:
 
     async def _bulk_renew(self, connection: Any, _: Actor, request: Request) -> Answer:
         return await self._renewals.bulk_renew(connection, request)
-
-    async def _acme_answer(self, connection: Any, request: Request, parts: list[str]) -> Answer:
-        profile = None
-        if parts[:1] == ["profile"] and len(parts) > 1:
-            profile, parts = parts[1], parts[2:]
-        if not 1 <= len(parts) <= 2:
-            return _NOT_FOUND
-        resource, argument = (*parts, "")[:2]
-        answer = await self._acme.answer(connection, request, profile, resource, argument)
-        return answer or _NOT_FOUND
 
     async def _health(self) -> Answer:
         return json_answer({"status": "healthy"})

@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 from aiohttp import web
 
-from .acme import Acme
+from .acme import Acme, find_issuer
 from .agents import sweep
 from .app import App
 from .audit import AuditLog
@@ -72,9 +72,9 @@ async def serve(
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     async with _pool(config) as pool:
         audit = AuditLog(pool, worker=worker, workers=config.workers, faults=config.faults)
-        issuer = await pool.fetchval("SELECT id FROM issuers WHERE enabled ORDER BY id LIMIT 1")
+        acme = Acme(config, audit, authority, await find_issuer(pool))
         renewals = Renewals(config, audit, worker=worker, workers=config.workers)
-        app = App(config, pool, audit, Acme(config, issuer), renewals, authority)
+        app = App(config, pool, audit, acme, renewals, authority)
         server = web.Server(
             app.handle,
             request_factory=_reader(config),
