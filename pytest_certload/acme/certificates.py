@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from cryptography import x509
@@ -10,7 +11,7 @@ from cryptography.x509.verification import PolicyBuilder, Store, VerificationErr
 
 from .enrolments import Enrolment, public_der
 
-__all__ = ["Trust", "fingerprint", "leaf_of"]
+__all__ = ["Issued", "Trust", "fingerprint", "leaf_of"]
 
 _END = b"-----END CERTIFICATE-----\n"
 
@@ -70,6 +71,39 @@ class Trust:
         if sorted(names.get_values_for_type(x509.DNSName)) != sorted(enrolment.names):
             return "the certificate has other names beside its own"
         return None
+
+
+class Issued:
+    """The certificates that came in a load, to be looked at when it is over."""
+
+    def __init__(self) -> None:
+        self._came: list[tuple[Enrolment, bytes]] = []
+
+    def add(self, enrolment: Enrolment, chain: bytes) -> None:
+        """One came for a machine: PEM, the leaf first."""
+        self._came.append((enrolment, chain))
+
+    def __len__(self) -> int:
+        return len(self._came)
+
+    def faults(self, ca: bytes | None = None) -> dict[str, int]:
+        """What is wrong with how many of them; see ``Trust.fault``.
+
+        Args:
+            ca: A chain that ends in the CA which all must lead to; default: the first that came.
+        """
+        found: Counter[str] = Counter()
+        trust: Trust | None = None
+        for enrolment, chain in self._came:
+            try:
+                trust = trust or Trust.first_seen(ca or chain)
+            except ValueError as error:
+                found[str(error)] += 1
+                continue
+            fault = trust.fault(chain, enrolment)
+            if fault is not None:
+                found[fault] += 1
+        return dict(found)
 
 
 def fingerprint(chain: bytes) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from .jws import CONTENT_TYPE, signed
 from .keys import AccountKey, base64url
-from .resources import Account, Authorization, Directory, Order, problem_type
+from .resources import Account, Authorization, Certificate, Directory, Order, problem_type
 
 __all__ = ["PEM_CHAIN", "AcmeClient", "Asker", "Tally"]
 
@@ -180,14 +180,14 @@ class AcmeClient:
         )
         return order
 
-    async def certificate(self, order: Order) -> bytes:
-        """Fetch the certificate of a valid order, and its chain: PEM, the leaf first (7.4.2)."""
+    async def certificate(self, order: Order) -> Certificate:
+        """Fetch the certificate of a valid order (7.4.2)."""
         url = order.certificate
         self._asker.check(url, "a valid order has a certificate")
         assert url is not None
         answer = await self._post(url, None, 200)
         self._asker.check(answer.kind == PEM_CHAIN, f"a certificate comes as {PEM_CHAIN}")
-        return answer.body
+        return Certificate(url=url, chain=answer.body)
 
     async def _authorize(self, url: str) -> None:
         found = await self.authorization(url)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -60,6 +60,9 @@ class Enrolments:
 
     def __getitem__(self, number: int) -> Enrolment:
         return self._made[number]
+
+    def __iter__(self) -> Iterator[Enrolment]:
+        return iter(self._made)
 
 
 def new_enrolment(names: Sequence[str]) -> Enrolment:

@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-__all__ = ["Account", "Authorization", "Challenge", "Directory", "Order", "problem_type"]
+__all__ = [
+    "Account",
+    "Authorization",
+    "Certificate",
+    "Challenge",
+    "Directory",
+    "Order",
+    "problem_type",
+]
 
 _Kind = TypeVar("_Kind")
 _PROBLEM = "urn:ietf:params:acme:error:"
@@ -143,6 +151,19 @@ class Order:
             finalize=members.text("finalize"),
             certificate=members.text("certificate") if status == "valid" else None,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """A certificate that was issued (RFC 8555, 7.4.2).
+
+    Attributes:
+        url: Its own.
+        chain: PEM: the certificate, then the ones that lead to a CA.
+    """
+
+    url: str
+    chain: bytes
 
 
 def problem_type(document: object) -> str | None:

@@ -16,6 +16,7 @@ from pytest_certload.proof.preflight import Check
 from pytest_certload.proof.sightings import Sightings
 
 from .audit import AuditRows, acknowledged, at_most
+from .enrolment import Trial
 from .fleet import ACME_PROFILE, AGENT_IDS, AGENTS, CERTIFICATE_IDS, CERTIFICATES, check_size
 from .preflight import CertctlChecks
 from .renewals import Renewal, renewals
@@ -88,7 +89,7 @@ class Certctl:
         size and state, or that ACME answers as such. They leave nothing behind that a test counts.
 
         Args:
-            kind: What the load is about: ``agents``, ``certificates`` or ``acme``.
+            kind: What the load is about: ``agents``, ``certificates``, ``acme`` or ``enrolment``.
             fleet: How many agents or certificates there must be; default: all that the seeds make.
 
         Raises:
@@ -213,6 +214,10 @@ class Certctl:
             PreflightError: There are more or fewer than the seeds make.
         """
         return await renewals(self.database)
+
+    def trial_enrolment(self) -> Trial:
+        """The check that a machine can enrol by ACME, and how far; see ``enrolment.Trial``."""
+        return Trial(self.acme("directory"))
 
     # Audit log.
 

@@ -67,6 +67,15 @@ _SCHEMA: Mapping[str, Mapping[str, Sequence[str]]] = {
         "certificate_profiles": ("id", "acme_auth_mode"),
         "audit_events": _AUDIT_COLUMNS,
     },
+    "enrolment": {
+        "acme_nonces": ("nonce", "issued_at", "expires_at", "used"),
+        "certificate_profiles": ("id", "acme_auth_mode"),
+        "acme_accounts": ("account_id", "status"),
+        "acme_orders": ("order_id", "account_id", "status"),
+        "managed_certificates": ("id", "name"),
+        "certificate_versions": ("certificate_id", "fingerprint_sha256"),
+        "audit_events": _AUDIT_COLUMNS,
+    },
     "agents": {
         "agents": (
             "id", "name", "hostname", "status", "last_heartbeat_at", "os", "architecture",
@@ -107,7 +116,7 @@ class CertctlChecks:
 
     Args:
         database: certctl's.
-        kind: What the scenario is about: ``agents``, ``certificates`` or ``acme``.
+        kind: What the scenario is about: ``agents``, ``certificates``, ``acme`` or ``enrolment``.
         fleet: How many agents or certificates there must be; default: all that the seeds make.
 
     Raises:
@@ -130,6 +139,7 @@ class CertctlChecks:
             "agents": [self.agents, self.heartbeat],
             "certificates": [self.certificates, self.bulk_renew],
             "acme": [self.acme],
+            "enrolment": [self.acme],
         }
         # The limiter's burst would empty the bucket that the others need.
         return [self.identity, self.clock, self.schema, *own[self.kind], self.limiter]

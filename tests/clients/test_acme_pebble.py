@@ -162,7 +162,7 @@ async def enrol(
         async with iteration.step("finalize"):
             order = await acme.finalize(order, machine.csr)
         async with iteration.step("certificate"):
-            chains[iteration.index] = await acme.certificate(order)
+            chains[iteration.index] = (await acme.certificate(order)).chain
 
     async with open_client(
         transport,

@@ -14,7 +14,7 @@ import pytest
 
 from pytest_certload.acme.client import AcmeClient, Asker, Tally
 from pytest_certload.acme.keys import AccountKey
-from pytest_certload.acme.resources import Directory, Order
+from pytest_certload.acme.resources import Certificate, Directory, Order
 from pytest_certload.testing import run_virtual
 
 DIRECTORY = Directory(new_nonce="/nonce", new_account="/account", new_order="/order")
@@ -249,10 +249,10 @@ def test_an_order_is_finalized_and_its_certificate_fetched() -> None:
     chain = Answer(200, b"PEM", {"Content-Type": "application/pem-certificate-chain"})
     server = Server(Answer(200, VALID), chain)
 
-    async def ask(client: AcmeClient) -> bytes:
+    async def ask(client: AcmeClient) -> Certificate:
         return await client.certificate(await client.finalize(order(), b"\xff\x00"))
 
-    assert asking(server, ask)[0] == b"PEM"
+    assert asking(server, ask)[0] == Certificate(url="/cert", chain=b"PEM")
     assert server.payloads == [{"csr": "_wA"}, None]
     assert server.asked[1:] == [("POST", "/finalize"), ("POST", "/cert")]
 
