@@ -17,13 +17,14 @@ from pathlib import Path
 import pytest
 
 from pytest_certload.certctl.reference.faults import FAULTS
-from tests.scenarios import faults_scale
+from tests.scenarios import faults_acme, faults_scale
 from tests.scenarios.caught import Caught, Run
+from tests.scenarios.faults_acme import ENROLMENT
 from tests.scenarios.faults_scale import ACME, RENEWAL, STORM
 
 ROOT = Path(__file__).parents[2]
 #: Every fault. Each tier's table stands in a module of its own.
-RUNS = (*faults_scale.RUNS,)
+RUNS = (*faults_scale.RUNS, *faults_acme.RUNS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +119,18 @@ def test_without_a_fault_the_scenarios_pass(transport: str, tmp_path: Path) -> N
         summary = outcome.summaries[name]
         assert summary["state"] == "passed"
         assert summary["reduced"], "it is not the full contract, and the summary says so"
+
+
+def test_a_server_that_finishes_no_order_is_measured_up_to_the_order(tmp_path: Path) -> None:
+    environment = ("CERTLOAD_REFERENCE_ACME_FINALIZE=broken",)
+    outcome = run_scenarios(ENROLMENT, results=tmp_path, environment=environment)
+    assert outcome.status == pytest.ExitCode.OK, outcome.output
+    summary = outcome.summaries[ENROLMENT]
+    assert summary["state"] == "passed"
+    assert "up to the order that is ready, as finalize is answered 500" in str(summary["reduced"])
+    steps = str(summary["steps"])
+    assert "authorization" in steps
+    assert "finalize" not in steps
 
 
 CASES = [
