@@ -49,6 +49,7 @@ FAULTS: Mapping[str, Fault] = {
     "nonce-unstored": _always("new-nonce hands out nonces that are not in the database"),
     "429-shape": _always("the limiter refuses with JSON and without `Retry-After`"),
     "unknown-profile-500": _always("no ACME profile is found, which certctl answers with 500"),
+    "limiter-lax": _always("the limiter's buckets fill twice as fast as they should"),
     "renewal-window-late": _always("renewal-info names a window that is a day too late"),
     "acme-nonce-reused": _always("a nonce can be used again as long as it lives"),
     "acme-bad-nonce": Fault(
