@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
-from typing import Any, Unpack, overload
+from typing import Any, TypeVar, Unpack, cast, overload
 
 from pytest_certload.aftermath import Aftermath, Question
 from pytest_certload.bookkeeping import Bookkeeper, Run
@@ -55,6 +55,8 @@ from pytest_certload.verdict.result import CombinedResult, RunResult
 from pytest_certload.verdict.thresholds import Threshold
 
 __all__ = ["Load"]
+
+AnyExecutor = TypeVar("AnyExecutor", bound=Executor)
 
 _PREFLIGHT_CONNECTIONS = 16
 _PREFLIGHT_TIMEOUT = "10s"
@@ -124,9 +126,9 @@ class Load:
         """The arrival rate there will be, once the options have scaled it."""
         return self._bookkeeper.settings.rate or parse_rate(rate)
 
-    def planned_duration(self, duration: object) -> Duration:
-        """The measured window there will be, once the options have scaled it."""
-        return self._bookkeeper.settings.duration or parse_duration(duration)
+    def planned(self, executor: AnyExecutor) -> AnyExecutor:
+        """An executor as it will be, once the options have scaled it."""
+        return _scale(executor, self._bookkeeper.settings)[0]
 
     def watch(self, witness: Witness) -> None:
         """Let a witness look on at the next load of this test."""
@@ -598,7 +600,7 @@ def _check_scenarios(scenarios: Sequence[Scenario]) -> None:
             )
 
 
-def _scale(executor: Executor, settings: Settings) -> tuple[Executor, tuple[str, ...]]:
+def _scale(executor: AnyExecutor, settings: Settings) -> tuple[AnyExecutor, tuple[str, ...]]:
     """The executor with the command line's values, and what that changed."""
     changes: dict[str, Any] = {}
     for name in ("duration", "rate", "vus"):
@@ -606,7 +608,8 @@ def _scale(executor: Executor, settings: Settings) -> tuple[Executor, tuple[str,
         if wanted is not None and present is not None and wanted != present:
             changes[name] = wanted
     notes = (f"{name} {new} instead of {getattr(executor, name)}" for name, new in changes.items())
-    return (executor.replaced(**changes) if changes else executor), tuple(notes)
+    scaled = cast(AnyExecutor, executor.replaced(**changes)) if changes else executor
+    return scaled, tuple(notes)
 
 
 def _clients(

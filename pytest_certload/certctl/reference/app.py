@@ -145,7 +145,7 @@ class App:
                 host=request.host,
                 body=await _body(request),
                 actor=actor.name,
-                query=request.query_string,
+                query=request.rel_url.raw_query_string,
             ),
         )
 
