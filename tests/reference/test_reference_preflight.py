@@ -21,11 +21,22 @@ from pytest_certload.units import seconds
 from .conftest import LOOPBACK, READER, ROOT, Bench, Questions, Server
 
 FLEET = 3
-KINDS = ("agents", "certificates", "acme")
+KINDS = ("agents", "certificates", "acme", "work", "deployment")
 NAMES = {
     "agents": ["identity", "clock", "schema", "agents", "heartbeat", "limiter"],
     "certificates": ["identity", "clock", "schema", "certificates", "bulk-renew", "limiter"],
     "acme": ["identity", "clock", "schema", "acme", "limiter"],
+    "work": ["identity", "clock", "schema", "agents", "heartbeat", "targets", "poll", "limiter"],
+    "deployment": [
+        "identity",
+        "clock",
+        "schema",
+        "certificates",
+        "bulk-renew",
+        "targets",
+        "poll",
+        "limiter",
+    ],
 }
 
 
@@ -103,7 +114,8 @@ def test_a_good_server_passes_and_nothing_is_left_behind(
         added = int(own.database.value("SELECT count(*) FROM audit_events")) - rows
         assert failed(found) == {}
         assert list(found) == NAMES[kind]
-        assert added == {"agents": 1, "certificates": 2, "acme": 2}[kind]
+        expected = {"agents": 1, "certificates": 2, "acme": 2, "work": 2, "deployment": 3}
+        assert added == expected[kind]
         assert found["identity"].detail.startswith("certctl reference server")
         assert found["limiter"].detail.startswith("150 requests in ")
     assert traces(own.database) == before
