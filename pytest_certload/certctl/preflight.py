@@ -65,7 +65,8 @@ _POLL_SECONDS = 0.01
 # An agent whose poll claims nothing, and how many certificates wait for its CSR.
 _IDLE = """
 SELECT id, (
-    SELECT count(*) FROM jobs WHERE status = 'AwaitingCSR' AND certificate_id IN (
+    SELECT count(*) FROM jobs WHERE status = 'AwaitingCSR' AND type IN ('Renewal', 'Issuance')
+        AND certificate_id IN (
         SELECT certificate_id FROM certificate_target_mappings
         JOIN deployment_targets ON deployment_targets.id = target_id
         WHERE deployment_targets.agent_id = agents.id)) AS awaiting

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pytest_certload.certctl.keys import KeyPair, make_keys
+from pytest_certload.certctl.keys import KeyPair, Leaf, make_keys, read_leaf
 
 if TYPE_CHECKING:
     from .conftest import Questions, Reply, Server
@@ -76,6 +76,12 @@ def add_job(database: Questions, name: str, certificate: str, **columns: object)
 def key_for(certificate: str) -> KeyPair:
     (key,) = make_keys([f"{certificate}.example.test"])
     return key
+
+
+def leaf_of(pem_chain: str) -> Leaf:
+    leaf = read_leaf(pem_chain)
+    assert leaf is not None
+    return leaf
 
 
 def work(server: Server, agent: str) -> Any:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pytest_certload.certctl.keys import read_leaf
-
 from .agents_at_work import (
     add_certificate,
     add_job,
     add_target,
+    leaf_of,
     pick_up,
     row,
     say,
@@ -77,7 +76,7 @@ def csr_other_key(server: Server) -> None:
     renewing(server)
     key = sign(server, AGENT, CERTIFICATE)
     (version,) = versions(server.database, CERTIFICATE)
-    leaf = read_leaf(version["pem_chain"])
+    leaf = leaf_of(version["pem_chain"])
     assert leaf.point not in (None, key.point)
     assert (leaf.fingerprint, version["csr_pem"]) == (version["fingerprint_sha256"], key.csr_pem)
     assert [job["type"] for job in work(server, AGENT)] == ["Deployment"]
@@ -86,11 +85,11 @@ def csr_other_key(server: Server) -> None:
 def certificate_stale(server: Server) -> None:
     renewing(server)
     first = sign(server, AGENT, CERTIFICATE)
-    assert read_leaf(pick_up(server, AGENT, CERTIFICATE)).point == first.point, "there is no other"
+    assert leaf_of(pick_up(server, AGENT, CERTIFICATE)).point == first.point, "there is no other"
     second = sign(server, AGENT, CERTIFICATE)
     newest = versions(server.database, CERTIFICATE)[0]
-    assert read_leaf(newest["pem_chain"]).point == second.point
-    assert read_leaf(pick_up(server, AGENT, CERTIFICATE)).point == first.point
+    assert leaf_of(newest["pem_chain"]).point == second.point
+    assert leaf_of(pick_up(server, AGENT, CERTIFICATE)).point == first.point
 
 
 def status_lost(server: Server) -> None:

@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from pytest_certload.certctl.keys import read_leaf
 from pytest_certload.database import Database, run_sync
 
 from .agents_at_work import (
@@ -24,6 +23,7 @@ from .agents_at_work import (
     add_target,
     audited,
     key_for,
+    leaf_of,
     pick_up,
     row,
     say,
@@ -160,7 +160,7 @@ class TestCsr:
 
         (version,) = versions(database, "mc-whole")
         leaf = x509.load_pem_x509_certificate(version["pem_chain"].encode())
-        assert read_leaf(version["pem_chain"]).point == key.point
+        assert leaf_of(version["pem_chain"]).point == key.point
         assert version["fingerprint_sha256"] == leaf.fingerprint(hashes.SHA256()).hex()
         assert version["serial_number"] == f"{leaf.serial_number:040x}"
         assert (version["csr_pem"], version["key_algorithm"]) == (key.csr_pem, "ECDSA")
@@ -216,9 +216,7 @@ class TestCsr:
         # Whose certificate it is, is not asked.
         add_certificate(database, "mc-adhoc", status="Active")
         keys = [sign(server, agent, "mc-adhoc") for _ in range(2)]
-        points = [
-            read_leaf(version["pem_chain"]).point for version in versions(database, "mc-adhoc")
-        ]
+        points = [leaf_of(version["pem_chain"]).point for version in versions(database, "mc-adhoc")]
         assert points == [key.point for key in reversed(keys)]
         assert database.value("SELECT count(*) FROM jobs WHERE certificate_id = 'mc-adhoc'") == 0
 
@@ -318,7 +316,7 @@ class TestPickUp:
         key = sign(server, agent, "mc-pick")
         chain = pick_up(server, agent, "mc-pick")
         assert chain == versions(database, "mc-pick")[0]["pem_chain"]
-        assert read_leaf(chain).point == key.point
+        assert leaf_of(chain).point == key.point
         (row_,) = audited(database, "certificate_retrieved", "mc-pick")
         assert (row_["actor"], row_["actor_type"]) == (agent, "Agent")
 
