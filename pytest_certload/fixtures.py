@@ -38,7 +38,7 @@ def load(request: pytest.FixtureRequest) -> Load:
 
     face = request.config.stash[FACE]
     if request.config.pluginmanager.has_plugin("junitxml"):
-        face.add_suite_property = request.getfixturevalue("record_testsuite_property")
+        face.verdicts.add_suite_property = request.getfixturevalue("record_testsuite_property")
     settings = face.settings
     mark = gate.read_mark(request.node)
     endpoint: Endpoint | None = None
@@ -56,14 +56,14 @@ def load(request: pytest.FixtureRequest) -> Load:
         endpoint = stack.endpoint
         database = None if stack.dsn is None else SessionDatabase(stack.dsn)
         description = stack.describe()
-        witnesses = witnesses_of(stack, face.state_origin, counters=settings.evidence)
+        witnesses = witnesses_of(stack, face.keeper.state_origin, counters=settings.evidence)
     return Load(
-        face.bookkeeper,
+        face.runs.bookkeeper,
         nodeid=request.node.nodeid,
         name=mark.name or _scenario_name(request.node.name),
         endpoint=endpoint,
         stack=description,
-        processes=partial(ProcessWitness, stack, say=face.announce),
+        processes=partial(ProcessWitness, stack, say=face.voice.announce),
         revive=None if stack is None else stack.revive,
         database=database,
         witnesses=witnesses,
@@ -97,10 +97,10 @@ def certload_stack(
 
     face = request.config.stash[FACE]
     with open_stack(
-        face.settings.stack_request(), certload_product, announce=face.announce
+        face.settings.stack_request(), certload_product, announce=face.voice.announce
     ) as stack:
-        face.announce_stack(stack)
-        with face.keeping(stack):
+        face.keeper.announce_stack(stack)
+        with face.keeper.keeping(stack):
             yield stack
 
 

@@ -510,11 +510,11 @@ def test_a_disk_that_fills_up_at_the_end_fails_the_test(
     pytester.makeconftest(
         """
         import errno, os
-        import pytest_certload.face as face
+        from pytest_certload.face.verdicts import Verdicts
         import pytest_certload.bookkeeping as bookkeeping
         from pytest_certload.errors import ReportError
 
-        close = face.Face.close_runs
+        close = Verdicts.close_runs
 
         def closing(self, item, call):
             def full(record, directory):
@@ -523,7 +523,7 @@ def test_a_disk_that_fills_up_at_the_end_fails_the_test(
             bookkeeping.write_summary = full
             return close(self, item, call)
 
-        face.Face.close_runs = closing
+        Verdicts.close_runs = closing
         """
     )
     source = scale_test(target, GET.format(path="/x"), "assert result.error_rate < 0.01")
