@@ -35,6 +35,7 @@ class Keeper:
         self._voice = voice
         self._redactor = redactor
         self._stack: Stack | None = None
+        self._item: pytest.Item | None = None
         self.state_origin = ""
 
     @contextmanager
@@ -57,14 +58,30 @@ class Keeper:
         Raises:
             StackError: It cannot be put back.
         """
+        self._item = item
         if self._puts_back(item):
-            assert self._stack is not None
-            assert self._stack.restore is not None
-            self.state_origin = self._stack.restore()
+            self._restore(item)
             if self._runs.kept is not None:
                 self._runs.kept.dead_stack = None
         elif self._may_put_back(item):
             self.state_origin = _AS_LEFT
+
+    def give_environment(self) -> None:
+        """Let the server of a stack that has just come up run with what its first test asks for.
+
+        Raises:
+            StackError: It does not start so.
+        """
+        item = self._item
+        if item is not None and self._puts_back(item) and gate.read_mark(item).server_env:
+            self._restore(item)
+
+    def _restore(self, item: pytest.Item) -> None:
+        assert self._stack is not None
+        assert self._stack.restore is not None
+        environment = gate.read_mark(item).server_env
+        self._redactor.learn_environment(environment.items())
+        self.state_origin = self._stack.restore(environment)
 
     def refuse_dead_stack(self, item: pytest.Item) -> None:
         """Nothing can be proven on a stack of which a part has died, until it is put back."""
