@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Unpack, overload
+from typing import Any, TypeVar, Unpack, cast, overload
 
 from pytest_certload.aftermath import Aftermath, Question
 from pytest_certload.bookkeeping import Bookkeeper, Run
@@ -62,6 +62,8 @@ from pytest_certload.verdict.result import CombinedResult, RunResult
 from pytest_certload.verdict.thresholds import Threshold
 
 __all__ = ["Load"]
+
+AnyExecutor = TypeVar("AnyExecutor", bound=Executor)
 
 _PREFLIGHT_CONNECTIONS = 16
 _PREFLIGHT_TIMEOUT = "10s"
@@ -136,6 +138,10 @@ class Load:
     def planned_rate(self, rate: object) -> Rate:
         """The arrival rate there will be, once the options have scaled it."""
         return self._bookkeeper.settings.rate or parse_rate(rate)
+
+    def planned(self, executor: AnyExecutor) -> AnyExecutor:
+        """An executor as it will be, once the options have scaled it."""
+        return _scale(executor, self._bookkeeper.settings)[0]
 
     def watch(self, witness: Witness) -> None:
         """Let a witness look on at the next load of this test."""
@@ -608,7 +614,7 @@ def _check_scenarios(scenarios: Sequence[Scenario]) -> None:
             )
 
 
-def _scale(executor: Executor, settings: Settings) -> tuple[Executor, tuple[str, ...]]:
+def _scale(executor: AnyExecutor, settings: Settings) -> tuple[AnyExecutor, tuple[str, ...]]:
     """The executor with the command line's values, and what that changed."""
     changes: dict[str, Any] = {}
     for name in ("duration", "rate", "vus"):
@@ -616,7 +622,8 @@ def _scale(executor: Executor, settings: Settings) -> tuple[Executor, tuple[str,
         if wanted is not None and present is not None and wanted != present:
             changes[name] = wanted
     notes = (f"{name} {new} instead of {getattr(executor, name)}" for name, new in changes.items())
-    return (executor.replaced(**changes) if changes else executor), tuple(notes)
+    scaled = cast(AnyExecutor, executor.replaced(**changes)) if changes else executor
+    return scaled, tuple(notes)
 
 
 def _clients(

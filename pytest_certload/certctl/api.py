@@ -18,6 +18,7 @@ from pytest_certload.proof.sightings import Sightings
 from .audit import AuditRows, acknowledged, at_most
 from .fleet import ACME_PROFILE, AGENT_IDS, AGENTS, CERTIFICATE_IDS, CERTIFICATES, check_size
 from .preflight import CertctlChecks
+from .work import Work
 
 if TYPE_CHECKING:
     from pytest_certload.session import Load
@@ -65,6 +66,8 @@ class Certctl:
     def __init__(self, dsn: str) -> None:
         #: For questions of a test's own.
         self.database = SessionDatabase(dsn)
+        #: The jobs that agents are given.
+        self.work = Work(self.database)
 
     @classmethod
     def of_stack(cls, stack: Stack) -> Certctl:
@@ -87,7 +90,8 @@ class Certctl:
         size and state, or that ACME answers as such. They leave nothing behind that a test counts.
 
         Args:
-            kind: What the load is about: ``agents``, ``certificates`` or ``acme``.
+            kind: What the load is about: ``agents``, ``certificates`` or ``acme``; ``work``: what
+                agents are given to do; ``deployment``: certificates on their way to their targets.
             fleet: How many agents or certificates there must be; default: all that the seeds make.
 
         Raises:

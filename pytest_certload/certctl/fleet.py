@@ -10,6 +10,8 @@ __all__ = [
     "AGENT_IDS",
     "CERTIFICATES",
     "CERTIFICATE_IDS",
+    "TARGETS",
+    "TARGET_IDS",
     "check_size",
 ]
 
@@ -19,10 +21,13 @@ ACME_PROFILE = "prof-loadtest"
 #: Sizes of the seeded fleet.
 AGENTS = 5_000
 CERTIFICATES = 10_000
+#: One for each agent; each certificate goes to one of them.
+TARGETS = AGENTS
 
 #: Their ids, as patterns for LIKE.
 AGENT_IDS = "ag-loadtest-%"
 CERTIFICATE_IDS = "cert-loadtest-bulk-%"
+TARGET_IDS = "tg-loadtest-%"
 
 
 def check_size(what: str, found: int, expected: int, file: str) -> None:

@@ -19,7 +19,16 @@ from pytest_certload.database import Database, SessionDatabase
 from pytest_certload.errors import ConfigurationError, PreflightError
 from pytest_certload.proof.preflight import Check, Preflight
 
-from .fleet import ACME_PROFILE, AGENT_IDS, AGENTS, CERTIFICATE_IDS, CERTIFICATES, check_size
+from .fleet import (
+    ACME_PROFILE,
+    AGENT_IDS,
+    AGENTS,
+    CERTIFICATE_IDS,
+    CERTIFICATES,
+    TARGET_IDS,
+    TARGETS,
+    check_size,
+)
 from .product import PRODUCT
 
 __all__ = ["DIRECTORY_KEYS", "CertctlChecks"]
@@ -53,6 +62,19 @@ _WRITE_SECONDS = 5.0
 _AUDIT_SECONDS = 5.0
 _POLL_SECONDS = 0.01
 
+# An agent whose poll claims nothing, and how many certificates wait for its CSR.
+_IDLE = """
+SELECT id, (
+    SELECT count(*) FROM jobs WHERE status = 'AwaitingCSR' AND certificate_id IN (
+        SELECT certificate_id FROM certificate_target_mappings
+        JOIN deployment_targets ON deployment_targets.id = target_id
+        WHERE deployment_targets.agent_id = agents.id)) AS awaiting
+FROM agents WHERE id LIKE $1 AND NOT EXISTS (
+    SELECT 1 FROM jobs LEFT JOIN deployment_targets ON deployment_targets.id = target_id
+    WHERE jobs.type = 'Deployment' AND jobs.status = 'Pending'
+        AND coalesce(jobs.agent_id, deployment_targets.agent_id) = agents.id)
+ORDER BY id LIMIT 1
+"""
 _AUDIT_ROWS = "SELECT count(*) FROM audit_events WHERE resource_type = 'api' AND resource_id = $1"
 _AUDIT_COLUMNS = ("id", "actor", "action", "resource_type", "resource_id", "timestamp", "row_hash")
 #: What the seeds, the scenarios and their proof ask for.
@@ -75,6 +97,22 @@ _SCHEMA: Mapping[str, Mapping[str, Sequence[str]]] = {
         "audit_events": _AUDIT_COLUMNS,
     },
 }  # fmt: skip
+_WORK_SCHEMA: Mapping[str, Sequence[str]] = {
+    "deployment_targets": ("id", "agent_id", "type", "config"),
+    "certificate_target_mappings": ("certificate_id", "target_id"),
+    "certificate_versions": (
+        "certificate_id", "serial_number", "fingerprint_sha256", "pem_chain", "created_at",
+    ),
+    "jobs": (
+        "id", "type", "certificate_id", "target_id", "agent_id", "status", "scheduled_at",
+        "created_at",
+    ),
+}  # fmt: skip
+_SCHEMA = {
+    **_SCHEMA,
+    "work": {**_SCHEMA["agents"], **_WORK_SCHEMA},
+    "deployment": {**_SCHEMA["certificates"], **_WORK_SCHEMA},
+}
 _METADATA = ("version", "hostname", "os", "architecture", "ip_address")
 
 
@@ -107,7 +145,8 @@ class CertctlChecks:
 
     Args:
         database: certctl's.
-        kind: What the scenario is about: ``agents``, ``certificates`` or ``acme``.
+        kind: What the scenario is about: ``agents``, ``certificates``, ``acme``, ``work`` or
+            ``deployment``.
         fleet: How many agents or certificates there must be; default: all that the seeds make.
 
     Raises:
@@ -130,6 +169,8 @@ class CertctlChecks:
             "agents": [self.agents, self.heartbeat],
             "certificates": [self.certificates, self.bulk_renew],
             "acme": [self.acme],
+            "work": [self.agents, self.heartbeat, self.targets, self.poll],
+            "deployment": [self.certificates, self.bulk_renew, self.targets, self.poll],
         }
         # The limiter's burst would empty the bucket that the others need.
         return [self.identity, self.clock, self.schema, *own[self.kind], self.limiter]
@@ -229,6 +270,49 @@ class CertctlChecks:
                 f"{row['jobs']:,} jobs; set them back by certctl.certificates()"
             )
         return f"{row['all']:,} certificates, all Active and without jobs"
+
+    async def targets(self, _: Preflight) -> str:
+        """Every agent has its target, and every certificate goes to one."""
+        (row,) = await self.database.fetch(
+            "SELECT count(*) AS all, count(DISTINCT agent_id) AS agents, "
+            "(SELECT count(*) FROM certificate_target_mappings "
+            "WHERE certificate_id LIKE $2 AND target_id LIKE $1) AS mappings "
+            "FROM deployment_targets WHERE id LIKE $1 AND enabled AND retired_at IS NULL",
+            TARGET_IDS,
+            CERTIFICATE_IDS,
+        )
+        check_size("targets", row["all"], TARGETS, "03_targets.sql")
+        if row["agents"] != row["all"] or row["mappings"] != CERTIFICATES:
+            raise PreflightError(
+                f"{row['all']:,} targets are of {row['agents']:,} agents and take "
+                f"{row['mappings']:,} certificates, instead of one agent each and "
+                f"{CERTIFICATES:,} in all: the seed file 03_targets.sql is another one"
+            )
+        return f"{row['all']:,} targets, one for each agent, take {row['mappings']:,} certificates"
+
+    async def poll(self, preflight: Preflight) -> str:
+        """The token may poll for work: as an agent whose poll claims nothing."""
+        rows = await self.database.fetch(_IDLE, AGENT_IDS)
+        if not rows:
+            raise PreflightError(
+                "every agent of the fleet has Pending deployments, so that no poll is without "
+                "effect; leave some agents without"
+            )
+        (agent,) = rows
+        path = f"/api/v1/agents/{agent['id']}/work"
+        answer = await self._ask(preflight, "GET", path)
+        document = answer.json()
+        if answer.status != 200 or not isinstance(document, dict):
+            raise _unexpected("GET", path, answer)
+        if document.get("count") != agent["awaiting"]:
+            raise PreflightError(
+                f"GET {path} answers {document.get('count')} jobs and the database has "
+                f"{agent['awaiting']} that wait for that agent's CSR: the server does something "
+                "else than certctl, or asks another database (--certload-dsn)"
+            )
+        return (
+            f"the token may; {agent['id']} is given {agent['awaiting']} jobs, as the database has"
+        )
 
     async def bulk_renew(self, preflight: Preflight) -> str:
         """The token may renew: asked with a certificate that nobody has."""

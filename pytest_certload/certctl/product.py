@@ -111,6 +111,7 @@ PRODUCT = ProductSpec(
             "agent.job.complete",
             "cert.issue",
             "cert.read",
+            "verification.run",
         }
     ),
     token_help=(
