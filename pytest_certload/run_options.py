@@ -26,7 +26,7 @@ class RunOptions(TypedDict, total=False):
         headers: Sent with every request, beside the stack's token.
         timeout: Total time a request may take; default 30 s.
         grace: How long iterations may go on after the window has ended; default 30 s.
-        seed: Seeds ``iteration.rng``, Poisson arrivals and drawn pauses; default 0.
+        seed: Seeds ``iteration.rng``, arrivals and drawn pauses; default 0.
         transport: ``aiohttp`` or ``fast``; default: ``--certload-transport``.
         connections: ``keep-alive``: a pool that all share (default); ``per-vu``: one for each VU;
             ``fresh``: a new one for each request.

@@ -26,10 +26,13 @@ from .authority import Authority
 from .clock import server_clock
 from .config import Config
 from .faults import Strikes
+from .jobs import Jobs
 from .limiter import REFUSAL, Limiter
 from .renewal import Renewals
+from .signing import Signing
 from .web import JSON, Answer, Request, api_error, html_page, json_answer, text_answer
 from .wire import Wire
+from .work import AgentWork
 
 __all__ = ["SERVER", "App"]
 
@@ -67,6 +70,10 @@ class App:
         acme: Acme,
         renewals: Renewals,
         authority: Authority,
+        *,
+        work: AgentWork,
+        signing: Signing,
+        jobs: Jobs,
     ) -> None:
         self._config = config
         self._pool = pool
@@ -74,6 +81,9 @@ class App:
         self._acme = acme
         self._renewals = renewals
         self._authority = authority
+        self._work = work
+        self._signing = signing
+        self._jobs = jobs
         self._version = config.version
         self._faults = config.faults
         self._clock = server_clock(config.faults)
@@ -135,6 +145,7 @@ class App:
                 host=request.host,
                 body=await _body(request),
                 actor=actor.name,
+                query=request.query_string,
             ),
         )
 
@@ -175,6 +186,20 @@ class App:
                 method, permission, handler = "GET", None, access.auth_check
             case ["api", "v1", "agents", agent_id, "heartbeat"] if agent_id:
                 method, permission, handler = "POST", "agent.heartbeat", self._heartbeat
+            case ["api", "v1", "agents", agent_id, "work"] if agent_id:
+                method, permission, handler = "GET", "agent.job.poll", self._work.poll
+            case ["api", "v1", "agents", agent_id, "csr"] if agent_id:
+                method, permission, handler = "POST", "agent.job.poll", self._signing.submit
+            case ["api", "v1", "agents", agent_id, "certificates", name] if agent_id and name:
+                method, permission, handler = "GET", "cert.read", self._work.pick_up
+            case ["api", "v1", "agents", agent_id, "jobs", job_id, "status"] if agent_id and job_id:
+                method, permission, handler = "POST", "agent.job.complete", self._jobs.report
+            case ["api", "v1", "jobs"]:
+                method, permission, handler = "GET", "job.read", self._jobs.list_jobs
+            case ["api", "v1", "jobs", job_id] if job_id:
+                method, permission, handler = "GET", "job.read", self._jobs.show
+            case ["api", "v1", "jobs", job_id, "verify"] if job_id:
+                method, permission, handler = "POST", "verification.run", self._jobs.verify
             case ["api", "v1", "certificates", "bulk-renew"]:
                 method, permission, handler = "POST", "cert.issue", self._bulk_renew
             case _:
@@ -190,9 +215,9 @@ class App:
                     return access.UNKNOWN_PERMISSIONS
                 if not allowed:
                     return access.FORBIDDEN
-                if "forbid-writes" in self._faults:
+                if "forbid-writes" in self._faults and method == "POST":
                     return access.FORBIDDEN
-                if "error-500" in self._faults:
+                if "error-500" in self._faults and method == "POST":
                     return api_error(500, "Switched-on fault", request.id)
             return await handler(connection, actor, request)
 

@@ -49,6 +49,14 @@ FAULTS: Mapping[str, Fault] = {
     "nonce-unstored": _always("new-nonce hands out nonces that are not in the database"),
     "429-shape": _always("the limiter refuses with JSON and without `Retry-After`"),
     "unknown-profile-500": _always("no ACME profile is found, which certctl answers with 500"),
+    "work-twice": _always("the work poll hands out deployments and leaves them Pending"),
+    "work-lost": _always("the work poll leaves out the last deployment that it has set to Running"),
+    "csr-unsigned": _always(
+        "a CSR is answered 202 `csr_signed`, its job Completed, and nothing is signed"
+    ),
+    "csr-other-key": _always("a CSR is signed with another key than its own"),
+    "certificate-stale": _always("agents pick up the version before the newest one"),
+    "status-lost": _always("what an agent says of its job is answered 200 and not stored"),
     "write-lost": Fault(
         does="of N heartbeats, of N jobs and of N nonces that are acknowledged, one is not stored",
         every=1000,

@@ -41,6 +41,7 @@ class Request:
         id: Its ``X-Request-ID``.
         method: In capitals.
         path: Without query.
+        query: What stands behind the question mark, as it came.
         host: The ``Host`` header.
         body: The whole of it; empty when there is none, or when it was too long.
         actor: Name of the key that it came with.
@@ -52,6 +53,7 @@ class Request:
     host: str
     body: bytes
     actor: str
+    query: str = ""
 
     def json_object(self) -> dict[str, Any] | None:
         """The JSON object that the body begins with, None when it does not.
@@ -78,9 +80,9 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=lambda: _NONE)
 
 
-def json_answer(value: object, *, headers: Mapping[str, str] = _NONE) -> Answer:
-    """200 with JSON and, as Go's encoder has it, a newline at its end."""
-    return Answer(status=200, body=_encode(value), content_type=JSON, headers=headers)
+def json_answer(value: object, *, headers: Mapping[str, str] = _NONE, status: int = 200) -> Answer:
+    """JSON and, as Go's encoder has it, a newline at its end."""
+    return Answer(status=status, body=_encode(value), content_type=JSON, headers=headers)
 
 
 def text_answer(status: int, text: str, *, headers: Mapping[str, str] = _NONE) -> Answer:

@@ -23,7 +23,10 @@ from .authority import Authority
 from .clock import server_clock
 from .config import Config
 from .distributor import SIGNALS
+from .jobs import Jobs
 from .renewal import Renewals
+from .signing import Signing, read_issuers
+from .work import AgentWork
 
 __all__ = ["serve", "tls_context"]
 
@@ -74,7 +77,24 @@ async def serve(
         audit = AuditLog(pool, worker=worker, workers=config.workers, faults=config.faults)
         issuer = await pool.fetchval("SELECT id FROM issuers WHERE enabled ORDER BY id LIMIT 1")
         renewals = Renewals(config, audit, worker=worker, workers=config.workers)
-        app = App(config, pool, audit, Acme(config, issuer), renewals, authority)
+        app = App(
+            config,
+            pool,
+            audit,
+            Acme(config, issuer),
+            renewals,
+            authority,
+            work=AgentWork(config, audit),
+            signing=Signing(
+                config,
+                audit,
+                authority,
+                await read_issuers(pool),
+                worker=worker,
+                workers=config.workers,
+            ),
+            jobs=Jobs(config, audit),
+        )
         server = web.Server(
             app.handle,
             request_factory=_reader(config),
