@@ -18,6 +18,7 @@ from pytest_certload.proof.sightings import Sightings
 from .audit import AuditRows, acknowledged, at_most
 from .fleet import ACME_PROFILE, AGENT_IDS, AGENTS, CERTIFICATE_IDS, CERTIFICATES, check_size
 from .preflight import CertctlChecks
+from .queue import RenewalQueue
 
 if TYPE_CHECKING:
     from pytest_certload.session import Load
@@ -87,7 +88,8 @@ class Certctl:
         size and state, or that ACME answers as such. They leave nothing behind that a test counts.
 
         Args:
-            kind: What the load is about: ``agents``, ``certificates`` or ``acme``.
+            kind: What the load is about: ``agents``, ``certificates``, ``scheduler`` (jobs that it does,
+                and heartbeats beside it) or ``acme``.
             fleet: How many agents or certificates there must be; default: all that the seeds make.
 
         Raises:
@@ -198,6 +200,25 @@ class Certctl:
                 CERTIFICATE_IDS,
             )
         )
+
+    # The scheduler's queue.
+
+    async def renewal_queue(self, size: int, *, keygen: str = "agent") -> RenewalQueue:
+        """Renewal jobs for the scheduler, to be put in when a load begins; see ``RenewalQueue``.
+
+        The certificates are set back to renewable first, as ``certificates`` does it.
+
+        Args:
+            size: How many, each of a certificate of its own.
+            keygen: Who makes the keys: ``agent`` or ``server``.
+
+        Raises:
+            ConfigurationError: There are not so many certificates, or nobody of that name makes keys.
+            PreflightError: There are more or fewer certificates than the seeds make.
+        """
+        queue = RenewalQueue(self.database, size, keygen=keygen)
+        await self.certificates()
+        return queue
 
     # ACME.
 

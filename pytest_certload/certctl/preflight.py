@@ -75,6 +75,16 @@ _SCHEMA: Mapping[str, Mapping[str, Sequence[str]]] = {
         "audit_events": _AUDIT_COLUMNS,
     },
 }  # fmt: skip
+_SCHEMA = {
+    **_SCHEMA,
+    "scheduler": {
+        **_SCHEMA["agents"],
+        "managed_certificates": ("id", "status"),
+        "jobs": (
+            "id", "type", "certificate_id", "status", "max_attempts", "scheduled_at", "created_at",
+        ),
+    },
+}  # fmt: skip
 _METADATA = ("version", "hostname", "os", "architecture", "ip_address")
 
 
@@ -107,7 +117,8 @@ class CertctlChecks:
 
     Args:
         database: certctl's.
-        kind: What the scenario is about: ``agents``, ``certificates`` or ``acme``.
+        kind: What the scenario is about: ``agents``, ``certificates``, ``scheduler`` (jobs that it does,
+            and heartbeats beside it) or ``acme``.
         fleet: How many agents or certificates there must be; default: all that the seeds make.
 
     Raises:
@@ -129,6 +140,7 @@ class CertctlChecks:
         own: dict[str, list[Check]] = {
             "agents": [self.agents, self.heartbeat],
             "certificates": [self.certificates, self.bulk_renew],
+            "scheduler": [self.certificates, self.queue, self.agents, self.heartbeat],
             "acme": [self.acme],
         }
         # The limiter's burst would empty the bucket that the others need.
@@ -229,6 +241,19 @@ class CertctlChecks:
                 f"{row['jobs']:,} jobs; set them back by certctl.certificates()"
             )
         return f"{row['all']:,} certificates, all Active and without jobs"
+
+    async def queue(self, _: Preflight) -> str:
+        """No job waits for the scheduler, and none is being done."""
+        rows = await self.database.fetch(
+            "SELECT status, count(*) AS jobs FROM jobs WHERE status IN ('Pending', 'Running') "
+            "GROUP BY 1 ORDER BY 1"
+        )
+        if rows:
+            found = " and ".join(f"{row['jobs']:,} {row['status']}" for row in rows)
+            raise PreflightError(
+                f"the scheduler's queue is not empty, {found}: wait until they are done, or delete them"
+            )
+        return "no job waits for the scheduler"
 
     async def bulk_renew(self, preflight: Preflight) -> str:
         """The token may renew: asked with a certificate that nobody has."""

@@ -110,12 +110,12 @@ async def serve(
         if worker == 0:
             sweeping = sweep(pool, config.health_seconds, server_clock(config.faults))
             endless.append(asyncio.create_task(sweeping, name="sweep"))
-            number: dict[str, int] = {"worker": worker, "workers": config.workers}
+            which: dict[str, int] = {"worker": worker, "workers": config.workers}
             processor = JobProcessor(
                 config,
                 pool,
-                RenewalWork(config, pool, audit, authority, issuers, **number),
-                Deployments(config, pool, audit, **number),
+                RenewalWork(config, pool, audit, authority, issuers, **which),
+                Deployments(config, pool, audit, **which),
             )
             endless.append(asyncio.create_task(processor.run(), name="job processor"))
         waiting = asyncio.create_task(ended.wait(), name="wait")
