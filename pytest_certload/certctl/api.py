@@ -16,6 +16,7 @@ from pytest_certload.proof.preflight import Check
 from pytest_certload.proof.sightings import Sightings
 
 from .audit import AuditRows, acknowledged, at_most
+from .enlarge import enlarge
 from .fleet import ACME_PROFILE, AGENT_IDS, AGENTS, CERTIFICATE_IDS, CERTIFICATES, check_size
 from .preflight import CertctlChecks
 from .queue import RenewalQueue
@@ -190,6 +191,29 @@ class Certctl:
             )
         check_size("certificates", len(rows), expected, "01_bulk_renewal_certs.sql")
         return [row["id"] for row in rows]
+
+    async def enlarge_fleet(self, size: int) -> int:
+        """Make the fleet of certificates larger than the seeds have it; see ``enlarge``.
+
+        Args:
+            size: Certificates in all. The page of 50 that is added in front of them is not counted.
+
+        Returns:
+            How many rows were added.
+
+        Raises:
+            ConfigurationError: The seeds alone make more, or it is too large.
+        """
+        return await enlarge(self.database, size)
+
+    async def certificates_by_owner(self) -> Mapping[str, Sequence[str]]:
+        """The seeded certificates of each owner, by its id: the oldest ones that it has."""
+        rows = await self.database.fetch(
+            "SELECT owner_id, array_agg(id ORDER BY created_at) AS ids FROM managed_certificates "
+            "WHERE id LIKE $1 GROUP BY owner_id ORDER BY owner_id",
+            CERTIFICATE_IDS,
+        )
+        return {row["owner_id"]: row["ids"] for row in rows}
 
     async def certificates_renewing(self) -> int:
         """How many of the seeded certificates are in the state RenewalInProgress."""

@@ -10,6 +10,8 @@ __all__ = [
     "AGENT_IDS",
     "CERTIFICATES",
     "CERTIFICATE_IDS",
+    "OWNERS",
+    "PAGE",
     "check_size",
 ]
 
@@ -19,6 +21,10 @@ ACME_PROFILE = "prof-loadtest"
 #: Sizes of the seeded fleet.
 AGENTS = 5_000
 CERTIFICATES = 10_000
+#: Owners of the certificates, 50 each.
+OWNERS = 200
+#: Certificates that a renewal by criteria looks at, the oldest ones.
+PAGE = 50
 
 #: Their ids, as patterns for LIKE.
 AGENT_IDS = "ag-loadtest-%"
