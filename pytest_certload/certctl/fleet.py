@@ -10,6 +10,8 @@ __all__ = [
     "AGENT_IDS",
     "CERTIFICATES",
     "CERTIFICATE_IDS",
+    "OWNERS",
+    "PAGE",
     "TARGETS",
     "TARGET_IDS",
     "check_size",
@@ -23,6 +25,10 @@ AGENTS = 5_000
 CERTIFICATES = 10_000
 #: One for each agent; each certificate goes to one of them.
 TARGETS = AGENTS
+#: Owners of the certificates, 50 each.
+OWNERS = 200
+#: Certificates that a renewal by criteria looks at, the oldest ones.
+PAGE = 50
 
 #: Their ids, as patterns for LIKE.
 AGENT_IDS = "ag-loadtest-%"

@@ -31,7 +31,17 @@ from .fleet import (
 )
 from .product import PRODUCT
 
-__all__ = ["DIRECTORY_KEYS", "CertctlChecks"]
+__all__ = ["DIRECTORY_KEYS", "KINDS", "CertctlChecks"]
+
+#: What a load can be about.
+KINDS: Mapping[str, str] = {
+    "agents": "heartbeats",
+    "certificates": "renewals",
+    "acme": "ACME without signatures",
+    "work": "what agents are given to do",
+    "deployment": "certificates on their way to their targets",
+    "scheduler": "jobs that it does, and heartbeats beside it",
+}
 
 #: What an ACME directory holds (RFC 8555, 7.1.1; renewalInfo: RFC 9773).
 DIRECTORY_KEYS = frozenset(
@@ -113,6 +123,16 @@ _SCHEMA = {
     "work": {**_SCHEMA["agents"], **_WORK_SCHEMA},
     "deployment": {**_SCHEMA["certificates"], **_WORK_SCHEMA},
 }
+_SCHEMA = {
+    **_SCHEMA,
+    "scheduler": {
+        **_SCHEMA["agents"],
+        "managed_certificates": ("id", "status"),
+        "jobs": (
+            "id", "type", "certificate_id", "status", "max_attempts", "scheduled_at", "created_at",
+        ),
+    },
+}  # fmt: skip
 _METADATA = ("version", "hostname", "os", "architecture", "ip_address")
 
 
@@ -145,8 +165,7 @@ class CertctlChecks:
 
     Args:
         database: certctl's.
-        kind: What the scenario is about: ``agents``, ``certificates``, ``acme``, ``work`` or
-            ``deployment``.
+        kind: What the scenario is about: one of ``KINDS``.
         fleet: How many agents or certificates there must be; default: all that the seeds make.
 
     Raises:
@@ -158,9 +177,9 @@ class CertctlChecks:
     fleet: int | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in _SCHEMA:
+        if self.kind not in KINDS:
             raise ConfigurationError(
-                f"certctl.preflight: {self.kind!r} is none of {', '.join(sorted(_SCHEMA))}"
+                f"certctl.preflight: {self.kind!r} is none of {', '.join(KINDS)}"
             )
 
     def all(self) -> list[Check]:
@@ -168,6 +187,7 @@ class CertctlChecks:
         own: dict[str, list[Check]] = {
             "agents": [self.agents, self.heartbeat],
             "certificates": [self.certificates, self.bulk_renew],
+            "scheduler": [self.certificates, self.queue, self.agents, self.heartbeat],
             "acme": [self.acme],
             "work": [self.agents, self.heartbeat, self.targets, self.poll],
             "deployment": [self.certificates, self.bulk_renew, self.targets, self.poll],
@@ -313,6 +333,19 @@ class CertctlChecks:
         return (
             f"the token may; {agent['id']} is given {agent['awaiting']} jobs, as the database has"
         )
+
+    async def queue(self, _: Preflight) -> str:
+        """No job waits for the scheduler, and none is being done."""
+        rows = await self.database.fetch(
+            "SELECT status, count(*) AS jobs FROM jobs WHERE status IN ('Pending', 'Running') "
+            "GROUP BY 1 ORDER BY 1"
+        )
+        if rows:
+            found = " and ".join(f"{row['jobs']:,} {row['status']}" for row in rows)
+            raise PreflightError(
+                f"the scheduler's queue is not empty, {found}: wait until they are done, or delete them"
+            )
+        return "no job waits for the scheduler"
 
     async def bulk_renew(self, preflight: Preflight) -> str:
         """The token may renew: asked with a certificate that nobody has."""

@@ -25,6 +25,7 @@ from pytest_certload.stats.timeline import Timeline, timeline_of
 from pytest_certload.stats.uncertainty import share_interval, smallest_count
 from pytest_certload.units import Duration, parse_duration
 
+from .backlogs import BacklogResult
 from .effects import Verdict, judge_rows, judge_sightings
 from .held import judge, judge_absent, missed
 from .measure import Bounds, Judgement, Judgements, Kind, Measure
@@ -654,6 +655,21 @@ class RunResult(StepResult):
         self._caught_up = True
         if faults:
             raise IntegrityFailed("; ".join(faults))
+
+    def backlog(self, name: str) -> BacklogResult:
+        """How fast work was done that waited when the load began.
+
+        Args:
+            name: Of the backlog that looked on, such as ``renewal jobs``.
+
+        Raises:
+            ConfigurationError: None of that name looked on, or its work did not wait then.
+        """
+        for found in self.proof.backlogs:
+            if found.name == name:
+                return BacklogResult(found, self.judgements)
+        names = ", ".join(repr(found.name) for found in self.proof.backlogs) or "none"
+        raise ConfigurationError(f"backlog: {name!r} did not look on at this load; {names} did")
 
     def unjudged_backlogs(self) -> list[str]:
         """The backlogs that were never done, or wrong, and that the test does not judge."""

@@ -57,6 +57,17 @@ FAULTS: Mapping[str, Fault] = {
     "csr-other-key": _always("a CSR is signed with another key than its own"),
     "certificate-stale": _always("agents pick up the version before the newest one"),
     "status-lost": _always("what an agent says of its job is answered 200 and not stored"),
+    "drain-lost": Fault(
+        does="of N jobs that the job processor has claimed, one is not done and stays Running",
+        every=100,
+    ),
+    "drain-twice": Fault(
+        does="of N jobs that the job processor has claimed, one is done twice", every=100
+    ),
+    "drain-slow": _always("the job processor does one job at a time, after a pause of 30 ms"),
+    "bulk-other-owner": _always(
+        "bulk-renew by an owner renews the oldest certificates, whoever owns them"
+    ),
     "write-lost": Fault(
         does="of N heartbeats, of N jobs and of N nonces that are acknowledged, one is not stored",
         every=1000,

@@ -22,9 +22,12 @@ from .audit import AuditLog
 from .authority import Authority
 from .clock import server_clock
 from .config import Config
+from .deploying import Deployments
 from .distributor import SIGNALS
 from .jobs import Jobs
+from .processor import JobProcessor
 from .renewal import Renewals
+from .renewing import RenewalWork
 from .signing import Signing, read_issuers
 from .work import AgentWork
 
@@ -76,6 +79,7 @@ async def serve(
     async with _pool(config) as pool:
         audit = AuditLog(pool, worker=worker, workers=config.workers, faults=config.faults)
         issuer = await pool.fetchval("SELECT id FROM issuers WHERE enabled ORDER BY id LIMIT 1")
+        issuers = await read_issuers(pool)
         renewals = Renewals(config, audit, worker=worker, workers=config.workers)
         app = App(
             config,
@@ -89,7 +93,7 @@ async def serve(
                 config,
                 audit,
                 authority,
-                await read_issuers(pool),
+                issuers,
                 worker=worker,
                 workers=config.workers,
             ),
@@ -106,6 +110,14 @@ async def serve(
         if worker == 0:
             sweeping = sweep(pool, config.health_seconds, server_clock(config.faults))
             endless.append(asyncio.create_task(sweeping, name="sweep"))
+            which: dict[str, int] = {"worker": worker, "workers": config.workers}
+            processor = JobProcessor(
+                config,
+                pool,
+                RenewalWork(config, pool, audit, authority, issuers, **which),
+                Deployments(config, pool, audit, **which),
+            )
+            endless.append(asyncio.create_task(processor.run(), name="job processor"))
         waiting = asyncio.create_task(ended.wait(), name="wait")
         done, _ = await asyncio.wait(
             [waiting, writer, *endless], return_when=asyncio.FIRST_COMPLETED
