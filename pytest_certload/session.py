@@ -304,7 +304,8 @@ class Load:
         if checked.preflight and self._bookkeeper.settings.preflight == "off":
             scaled = [(s, (*notes, "preflight left out")) for s, notes in scaled]
         keep_samples = self._bookkeeper.settings.samples == "keep"
-        findings = await self._preflight([s for s, _ in scaled], endpoint, transport, checked)
+        findings, less = await self._preflight([s for s, _ in scaled], endpoint, transport, checked)
+        scaled = [(scenario, (*notes, *less)) for scenario, notes in scaled]
 
         clock = SystemClock()
         self._traffic = []
@@ -438,8 +439,8 @@ class Load:
         endpoint: Endpoint,
         transport: str,
         options: CheckedOptions,
-    ) -> list[CheckFinding]:
-        """Make all checks before a load.
+    ) -> tuple[list[CheckFinding], Sequence[str]]:
+        """Make all checks before a load; also what they say that the load must leave out.
 
         Raises:
             PreflightError: Some failed; it names them all.
@@ -493,7 +494,7 @@ class Load:
         failure = failure_of(findings, not_made=not_made)
         if failure:
             raise failure
-        return findings
+        return findings, preflight.reductions
 
     def _board(self, scenarios: Sequence[Scenario]) -> LiveBoard | None:
         """What those who watch are shown; None when nobody does."""

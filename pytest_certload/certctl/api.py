@@ -17,6 +17,7 @@ from pytest_certload.proof.sightings import Sightings
 
 from .audit import AuditRows, acknowledged, at_most
 from .enlarge import enlarge
+from .enrolment import Trial
 from .fleet import ACME_PROFILE, AGENT_IDS, AGENTS, CERTIFICATE_IDS, CERTIFICATES, check_size
 from .preflight import CertctlChecks
 from .queue import RenewalQueue
@@ -251,6 +252,10 @@ class Certctl:
     def acme(self, resource: str) -> str:
         """Path of an ACME resource of the seeded profile, such as ``directory``."""
         return f"/acme/profile/{ACME_PROFILE}/{resource}"
+
+    def trial_enrolment(self) -> Trial:
+        """The check that a machine can enrol by ACME, and how far; see ``enrolment.Trial``."""
+        return Trial(self.acme("directory"))
 
     # Audit log.
 

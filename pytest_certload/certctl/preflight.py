@@ -40,6 +40,7 @@ KINDS: Mapping[str, str] = {
     "acme": "ACME without signatures",
     "work": "what agents are given to do",
     "deployment": "certificates on their way to their targets",
+    "enrolment": "ACME with signatures",
     "scheduler": "jobs that it does, and heartbeats beside it",
 }
 
@@ -97,6 +98,15 @@ _SCHEMA: Mapping[str, Mapping[str, Sequence[str]]] = {
     "acme": {
         "acme_nonces": ("nonce", "issued_at", "expires_at", "used"),
         "certificate_profiles": ("id", "acme_auth_mode"),
+        "audit_events": _AUDIT_COLUMNS,
+    },
+    "enrolment": {
+        "acme_nonces": ("nonce", "issued_at", "expires_at", "used"),
+        "certificate_profiles": ("id", "acme_auth_mode"),
+        "acme_accounts": ("account_id", "status"),
+        "acme_orders": ("order_id", "account_id", "status"),
+        "managed_certificates": ("id", "name"),
+        "certificate_versions": ("certificate_id", "fingerprint_sha256"),
         "audit_events": _AUDIT_COLUMNS,
     },
     "agents": {
@@ -191,6 +201,7 @@ class CertctlChecks:
             "acme": [self.acme],
             "work": [self.agents, self.heartbeat, self.targets, self.poll],
             "deployment": [self.certificates, self.bulk_renew, self.targets, self.poll],
+            "enrolment": [self.acme],
         }
         # The limiter's burst would empty the bucket that the others need.
         return [self.identity, self.clock, self.schema, *own[self.kind], self.limiter]

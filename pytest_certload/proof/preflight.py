@@ -60,6 +60,17 @@ class Preflight:
     rate: float | None
     iterations: int | None
     stack_database: SessionDatabase | None = None
+    reductions: list[str] = field(default_factory=list, repr=False)
+
+    def reduce(self, why: str) -> None:
+        """Say that the load will be less than the test states, as the server cannot do all of it.
+
+        The run is then marked as reduced in every report. What is left out the test itself must leave out.
+
+        Args:
+            why: What is measured, and why no more: ``up to the order, as finalize is answered 500``.
+        """
+        self.reductions.append(why)
 
     @property
     def database(self) -> SessionDatabase:

@@ -22,7 +22,6 @@ from .access import Actor
 from .acme import Acme
 from .agents import Row, heartbeat
 from .audit import AuditLog
-from .authority import Authority
 from .clock import server_clock
 from .config import Config
 from .faults import Strikes
@@ -69,7 +68,6 @@ class App:
         audit: AuditLog,
         acme: Acme,
         renewals: Renewals,
-        authority: Authority,
         *,
         work: AgentWork,
         signing: Signing,
@@ -80,7 +78,6 @@ class App:
         self._audit = audit
         self._acme = acme
         self._renewals = renewals
-        self._authority = authority
         self._work = work
         self._signing = signing
         self._jobs = jobs
@@ -178,7 +175,7 @@ class App:
         parts = request.path.split("/")[1:]
         if parts[0] == "acme":
             async with self._pool.acquire() as connection:
-                return await self._acme_answer(connection, request, parts[1:])
+                return await self._acme.answer(connection, request, parts[1:]) or _NOT_FOUND
         handler: Handler
         permission: str | None
         match parts:
@@ -236,16 +233,6 @@ class App:
 
     async def _bulk_renew(self, connection: Any, _: Actor, request: Request) -> Answer:
         return await self._renewals.bulk_renew(connection, request)
-
-    async def _acme_answer(self, connection: Any, request: Request, parts: list[str]) -> Answer:
-        profile = None
-        if parts[:1] == ["profile"] and len(parts) > 1:
-            profile, parts = parts[1], parts[2:]
-        if not 1 <= len(parts) <= 2:
-            return _NOT_FOUND
-        resource, argument = (*parts, "")[:2]
-        answer = await self._acme.answer(connection, request, profile, resource, argument)
-        return answer or _NOT_FOUND
 
     async def _health(self) -> Answer:
         return json_answer({"status": "healthy"})

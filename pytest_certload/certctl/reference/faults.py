@@ -68,6 +68,17 @@ FAULTS: Mapping[str, Fault] = {
     "bulk-other-owner": _always(
         "bulk-renew by an owner renews the oldest certificates, whoever owns them"
     ),
+    "renewal-window-late": _always("renewal-info names a window that is a day too late"),
+    "acme-nonce-reused": _always("a nonce can be used again as long as it lives"),
+    "acme-bad-nonce": Fault(
+        does="of N signed requests with a good nonce, one is refused with `badNonce`", every=50
+    ),
+    "acme-limit-off": _always("accounts may make as many ACME orders as they like"),
+    "acme-429-shape": _always("the limits of ACME accounts refuse with JSON that is no problem"),
+    "acme-order-lost": _always(
+        "a finished ACME order is answered as valid and stays `processing` in the database"
+    ),
+    "acme-cert-other-key": _always("ACME certificates are those of another key than the request's"),
     "write-lost": Fault(
         does="of N heartbeats, of N jobs and of N nonces that are acknowledged, one is not stored",
         every=1000,

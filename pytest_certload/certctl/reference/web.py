@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import MappingProxyType
@@ -100,13 +100,15 @@ def api_error(status: int, message: str, request_id: str) -> Answer:
     return Answer(status=status, body=_encode(document), content_type=JSON)
 
 
-def problem(status: int, kind: str, detail: str) -> Answer:
+def problem(status: int, kind: str, detail: str, *, subproblems: Sequence[object] = ()) -> Answer:
     """An ACME problem document (RFC 8555, 6.7)."""
-    document = {
+    document: dict[str, object] = {
         "type": f"urn:ietf:params:acme:error:{kind}",
         "detail": detail,
         "status": status,
     }
+    if subproblems:
+        document["subproblems"] = subproblems
     return Answer(status=status, body=_encode(document), content_type=PROBLEM)
 
 

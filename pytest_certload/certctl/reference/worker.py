@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 from aiohttp import web
 
-from .acme import Acme
+from .acme import Acme, find_issuer
 from .agents import sweep
 from .app import App
 from .audit import AuditLog
@@ -78,16 +78,15 @@ async def serve(
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     async with _pool(config) as pool:
         audit = AuditLog(pool, worker=worker, workers=config.workers, faults=config.faults)
-        issuer = await pool.fetchval("SELECT id FROM issuers WHERE enabled ORDER BY id LIMIT 1")
         issuers = await read_issuers(pool)
+        acme = Acme(config, audit, authority, await find_issuer(pool))
         renewals = Renewals(config, audit, worker=worker, workers=config.workers)
         app = App(
             config,
             pool,
             audit,
-            Acme(config, issuer),
+            acme,
             renewals,
-            authority,
             work=AgentWork(config, audit),
             signing=Signing(
                 config,
