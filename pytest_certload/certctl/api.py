@@ -21,6 +21,7 @@ from .enrolment import Trial
 from .fleet import ACME_PROFILE, AGENT_IDS, AGENTS, CERTIFICATE_IDS, CERTIFICATES, check_size
 from .preflight import CertctlChecks
 from .queue import RenewalQueue
+from .renewals import Renewal, renewals
 from .work import Work
 
 if TYPE_CHECKING:
@@ -252,6 +253,14 @@ class Certctl:
     def acme(self, resource: str) -> str:
         """Path of an ACME resource of the seeded profile, such as ``directory``."""
         return f"/acme/profile/{ACME_PROFILE}/{resource}"
+
+    async def renewals(self) -> Sequence[Renewal]:
+        """What renewal-info must say of the seeded certificates that ACME knows.
+
+        Raises:
+            PreflightError: There are more or fewer than the seeds make.
+        """
+        return await renewals(self.database)
 
     def trial_enrolment(self) -> Trial:
         """The check that a machine can enrol by ACME, and how far; see ``enrolment.Trial``."""

@@ -12,6 +12,8 @@ __all__ = [
     "CERTIFICATE_IDS",
     "OWNERS",
     "PAGE",
+    "RENEWALS",
+    "RENEWAL_IDS",
     "TARGETS",
     "TARGET_IDS",
     "check_size",
@@ -29,11 +31,14 @@ TARGETS = AGENTS
 OWNERS = 200
 #: Certificates that a renewal by criteria looks at, the oldest ones.
 PAGE = 50
+#: Certificates that renewal-info knows.
+RENEWALS = 100
 
 #: Their ids, as patterns for LIKE.
 AGENT_IDS = "ag-loadtest-%"
 CERTIFICATE_IDS = "cert-loadtest-bulk-%"
 TARGET_IDS = "tg-loadtest-%"
+RENEWAL_IDS = "cert-loadtest-acme-%"
 
 
 def check_size(what: str, found: int, expected: int, file: str) -> None:

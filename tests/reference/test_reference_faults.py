@@ -22,6 +22,8 @@ from pytest_certload.certctl.reference.faults import FAULTS, Strikes, read_fault
 from pytest_certload.certctl.reference.wire import LATE_SECONDS
 from pytest_certload.errors import ConfigurationError
 
+from . import faults_acme
+
 if TYPE_CHECKING:
     from .conftest import Bench, Reply, Server
 
@@ -315,6 +317,7 @@ EFFECTS: dict[str, Callable[[Server], None]] = {
     "reset": reset,
     "truncated-body": truncated_body,
     "wrong-length": wrong_length,
+    **faults_acme.EFFECTS,
 }
 
 
@@ -327,7 +330,10 @@ def test_a_fault_does_what_it_says(bench: Bench, fault: str) -> None:
     }
     limited = limits if fault == "429-shape" else {}
     switched = fault if FAULTS[fault].every is None else f"{fault}:2"
-    with bench.serving(None, CERTLOAD_REFERENCE_FAULTS=switched, **limited) as server:
+    variables = {**limited, **faults_acme.VARIABLES.get(fault, {})}
+    # A server looks for its issuer when it starts.
+    seeded = bench.seeded() if fault in faults_acme.EFFECTS else None
+    with bench.serving(seeded, CERTLOAD_REFERENCE_FAULTS=switched, **variables) as server:
         server.database.execute((ROOT / "seed" / "00_base.sql").read_text("utf-8") + ROWS)
         EFFECTS[fault](server)
 
