@@ -124,6 +124,10 @@ class Load:
         """The arrival rate there will be, once the options have scaled it."""
         return self._bookkeeper.settings.rate or parse_rate(rate)
 
+    def planned_duration(self, duration: object) -> Duration:
+        """The length of the load there will be, once the options have scaled it."""
+        return self._bookkeeper.settings.duration or parse_duration(duration)
+
     def watch(self, witness: Witness) -> None:
         """Let a witness look on at the next load of this test."""
         self._watching.append(witness)

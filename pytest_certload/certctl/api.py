@@ -16,14 +16,22 @@ from pytest_certload.proof.preflight import Check
 from pytest_certload.proof.sightings import Sightings
 
 from .audit import AuditRows, acknowledged, at_most
-from .fleet import ACME_PROFILE, AGENT_IDS, AGENTS, CERTIFICATE_IDS, CERTIFICATES, check_size
+from .fleet import (
+    ACME_PROFILE,
+    AGENT_IDS,
+    AGENTS,
+    API_OWNER,
+    CERTIFICATE_IDS,
+    CERTIFICATES,
+    check_size,
+)
 from .preflight import CertctlChecks
 
 if TYPE_CHECKING:
     from pytest_certload.session import Load
     from pytest_certload.stack import Stack
 
-__all__ = ["ACME_PROFILE", "AGENTS", "CERTIFICATES", "Agent", "Certctl", "share"]
+__all__ = ["ACME_PROFILE", "AGENTS", "API_OWNER", "CERTIFICATES", "Agent", "Certctl", "share"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +95,8 @@ class Certctl:
         size and state, or that ACME answers as such. They leave nothing behind that a test counts.
 
         Args:
-            kind: What the load is about: ``agents``, ``certificates`` or ``acme``.
+            kind: What the load is about: ``agents``, ``certificates``, ``inventory`` (certificates that
+                are entered and listed) or ``acme``.
             fleet: How many agents or certificates there must be; default: all that the seeds make.
 
         Raises:
@@ -196,6 +205,21 @@ class Certctl:
                 "SELECT count(*) FROM managed_certificates "
                 "WHERE id LIKE $1 AND status = 'RenewalInProgress'",
                 CERTIFICATE_IDS,
+            )
+        )
+
+    async def certificates_in_all(self) -> int:
+        """How many certificates there are, whoever entered them."""
+        return int(await self.database.fetchval("SELECT count(*) FROM managed_certificates"))
+
+    async def certificates_expiring_otherwise(self, names: str, expiry: datetime) -> int:
+        """How many certificates, by a pattern for LIKE of their names, have another expiry."""
+        return int(
+            await self.database.fetchval(
+                "SELECT count(*) FROM managed_certificates "
+                "WHERE name LIKE $1 AND expires_at IS DISTINCT FROM $2",
+                names,
+                expiry,
             )
         )
 

@@ -19,7 +19,15 @@ from pytest_certload.database import Database, SessionDatabase
 from pytest_certload.errors import ConfigurationError, PreflightError
 from pytest_certload.proof.preflight import Check, Preflight
 
-from .fleet import ACME_PROFILE, AGENT_IDS, AGENTS, CERTIFICATE_IDS, CERTIFICATES, check_size
+from .fleet import (
+    ACME_PROFILE,
+    AGENT_IDS,
+    AGENTS,
+    API_OWNER,
+    CERTIFICATE_IDS,
+    CERTIFICATES,
+    check_size,
+)
 from .product import PRODUCT
 
 __all__ = ["DIRECTORY_KEYS", "CertctlChecks"]
@@ -60,6 +68,11 @@ _SCHEMA: Mapping[str, Mapping[str, Sequence[str]]] = {
     "certificates": {
         "managed_certificates": ("id", "name", "owner_id", "status", "expires_at", "created_at"),
         "jobs": ("id", "type", "certificate_id", "status", "created_at"),
+        "audit_events": _AUDIT_COLUMNS,
+    },
+    "inventory": {
+        "managed_certificates": ("id", "name", "owner_id", "status", "expires_at", "created_at"),
+        "owners": ("id", "team_id"),
         "audit_events": _AUDIT_COLUMNS,
     },
     "acme": {
@@ -107,7 +120,7 @@ class CertctlChecks:
 
     Args:
         database: certctl's.
-        kind: What the scenario is about: ``agents``, ``certificates`` or ``acme``.
+        kind: What the scenario is about: ``agents``, ``certificates``, ``inventory`` or ``acme``.
         fleet: How many agents or certificates there must be; default: all that the seeds make.
 
     Raises:
@@ -129,6 +142,7 @@ class CertctlChecks:
         own: dict[str, list[Check]] = {
             "agents": [self.agents, self.heartbeat],
             "certificates": [self.certificates, self.bulk_renew],
+            "inventory": [self.list_certificates, self.enter_certificate],
             "acme": [self.acme],
         }
         # The limiter's burst would empty the bucket that the others need.
@@ -244,6 +258,33 @@ class CertctlChecks:
             )
         return "the token may renew; a certificate that nobody has matches nothing"
 
+    async def list_certificates(self, preflight: Preflight) -> str:
+        """The token may read, and the list counts what is in the database."""
+        path = "/api/v1/certificates"
+        answer = await self._ask(preflight, "GET", f"{path}?per_page=1", audited=path)
+        document = answer.json()
+        if answer.status != 200 or not isinstance(document, dict):
+            raise _unexpected("GET", path, answer)
+        there = await self.database.fetchval("SELECT count(*) FROM managed_certificates")
+        if document.get("total") != there:
+            raise PreflightError(
+                f"GET {path} counts {document.get('total')} certificates and the database has "
+                f"{there}: the server reads another database (--certload-dsn), or is at work"
+            )
+        return f"{there:,} certificates, and the list counts them"
+
+    async def enter_certificate(self, preflight: Preflight) -> str:
+        """The token may enter certificates: asked without one, so that none is; and its owner is there."""
+        path = "/api/v1/certificates"
+        answer = await self._ask(preflight, "POST", path, json={}, audited=path)
+        if answer.status != 400 or answer.kind != "application/json":
+            raise _unexpected("POST", path, answer)
+        owners = await self.database.fetchval(
+            "SELECT count(*) FROM owners WHERE id = $1", API_OWNER
+        )
+        check_size("owners of what is entered", owners, 1, "03_api_owner.sql")
+        return "the token may enter certificates; without a name it is refused"
+
     async def heartbeat(self, preflight: Preflight) -> str:
         """The token may send heartbeats: one is sent as an agent's, found, and taken back."""
         async with self.database.connect() as database:
@@ -337,12 +378,23 @@ class CertctlChecks:
             return f"{found}; answered too slowly to tell a limiter of {_REFILL} a second"
         return found
 
-    async def _ask(self, preflight: Preflight, method: str, path: str, **options: Any) -> _Answer:
-        """Ask, and wait for the audit row: it is written after the answer, and is not the load's."""
-        rows = await self._audit_rows(path)
+    async def _ask(
+        self, preflight: Preflight, method: str, path: str, *, audited: str = "", **options: Any
+    ) -> _Answer:
+        """Ask, and wait for the audit row: it is written after the answer, and is not the load's.
+
+        Args:
+            preflight: Makes the request.
+            method: Its method.
+            path: Its path.
+            audited: The path without query, of an answer that leaves an audit row whatever its status;
+                default: an answer below 300 leaves one.
+            **options: Its other parts.
+        """
+        rows = await self._audit_rows(audited or path)
         answer = await _ask(preflight, method, path, **options)
-        if answer.status < 300 and answer.kind != "text/html":
-            await self._settle(path, rows + 1)
+        if (audited or answer.status < 300) and answer.kind != "text/html":
+            await self._settle(audited or path, rows + 1)
         return answer
 
     async def _audit_rows(self, path: str) -> int:

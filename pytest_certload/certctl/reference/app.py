@@ -23,6 +23,7 @@ from .acme import Acme
 from .agents import Row, heartbeat
 from .audit import AuditLog
 from .authority import Authority
+from .certificates import Certificates
 from .clock import server_clock
 from .config import Config
 from .faults import Strikes
@@ -67,6 +68,7 @@ class App:
         acme: Acme,
         renewals: Renewals,
         authority: Authority,
+        certificates: Certificates,
     ) -> None:
         self._config = config
         self._pool = pool
@@ -74,6 +76,7 @@ class App:
         self._acme = acme
         self._renewals = renewals
         self._authority = authority
+        self._certificates = certificates
         self._version = config.version
         self._faults = config.faults
         self._clock = server_clock(config.faults)
@@ -135,6 +138,8 @@ class App:
                 host=request.host,
                 body=await _body(request),
                 actor=actor.name,
+                query=request.rel_url.raw_query_string,
+                headers=request.headers,
             ),
         )
 
@@ -177,6 +182,14 @@ class App:
                 method, permission, handler = "POST", "agent.heartbeat", self._heartbeat
             case ["api", "v1", "certificates", "bulk-renew"]:
                 method, permission, handler = "POST", "cert.issue", self._bulk_renew
+            case ["api", "v1", "certificates"] if request.method == "POST":
+                method, permission, handler = "POST", "cert.issue", self._create_certificate
+            case ["api", "v1", "certificates"]:
+                method, permission, handler = "GET", "cert.read", self._list_certificates
+            case ["api", "v1", "certificates", certificate_id] if certificate_id:
+                method, permission, handler = "GET", "cert.read", self._show_certificate
+            case ["api", "v1", "certificates", certificate_id, "renew"] if certificate_id:
+                method, permission, handler = "POST", "cert.issue", self._renew
             case _:
                 return _NOT_FOUND
         if request.method != method:
@@ -190,9 +203,9 @@ class App:
                     return access.UNKNOWN_PERMISSIONS
                 if not allowed:
                     return access.FORBIDDEN
-                if "forbid-writes" in self._faults:
+                if method == "POST" and "forbid-writes" in self._faults:
                     return access.FORBIDDEN
-                if "error-500" in self._faults:
+                if method == "POST" and "error-500" in self._faults:
                     return api_error(500, "Switched-on fault", request.id)
             return await handler(connection, actor, request)
 
@@ -211,6 +224,18 @@ class App:
 
     async def _bulk_renew(self, connection: Any, _: Actor, request: Request) -> Answer:
         return await self._renewals.bulk_renew(connection, request)
+
+    async def _create_certificate(self, connection: Any, _: Actor, request: Request) -> Answer:
+        return await self._certificates.create(connection, request)
+
+    async def _list_certificates(self, connection: Any, _: Actor, request: Request) -> Answer:
+        return await self._certificates.list(connection, request)
+
+    async def _show_certificate(self, connection: Any, _: Actor, request: Request) -> Answer:
+        return await self._certificates.show(connection, request, request.path.split("/")[4])
+
+    async def _renew(self, connection: Any, _: Actor, request: Request) -> Answer:
+        return await self._renewals.renew(connection, request, request.path.split("/")[4])
 
     async def _acme_answer(self, connection: Any, request: Request, parts: list[str]) -> Answer:
         profile = None

@@ -20,6 +20,7 @@ from .agents import sweep
 from .app import App
 from .audit import AuditLog
 from .authority import Authority
+from .certificates import Certificates
 from .clock import server_clock
 from .config import Config
 from .distributor import SIGNALS
@@ -74,7 +75,8 @@ async def serve(
         audit = AuditLog(pool, worker=worker, workers=config.workers, faults=config.faults)
         issuer = await pool.fetchval("SELECT id FROM issuers WHERE enabled ORDER BY id LIMIT 1")
         renewals = Renewals(config, audit, worker=worker, workers=config.workers)
-        app = App(config, pool, audit, Acme(config, issuer), renewals, authority)
+        certificates = Certificates(config, worker=worker, workers=config.workers)
+        app = App(config, pool, audit, Acme(config, issuer), renewals, authority, certificates)
         server = web.Server(
             app.handle,
             request_factory=_reader(config),
