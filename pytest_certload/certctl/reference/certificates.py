@@ -27,7 +27,16 @@ from .config import Config
 from .faults import Strikes
 from .web import Answer, Request, api_error, json_answer
 
-__all__ = ["COLUMNS", "MAPPINGS", "MAPPINGS_OF", "SELECT", "Certificates", "is_readable"]
+__all__ = [
+    "COLUMNS",
+    "EXPIRY",
+    "MAPPINGS",
+    "MAPPINGS_OF",
+    "SELECT",
+    "Certificates",
+    "expiry_value",
+    "is_readable",
+]
 
 COLUMNS = (
     "id, name, common_name, sans, environment, owner_id, team_id, issuer_id, renewal_policy_id,"
@@ -40,10 +49,16 @@ MAPPINGS_OF = (
     "SELECT certificate_id, target_id FROM certificate_target_mappings"
     " WHERE certificate_id = ANY($1)"
 )
-_INSERT = (
-    f"INSERT INTO managed_certificates ({COLUMNS}) VALUES"
-    f" ({', '.join(f'${number}' for number in range(1, 21))}) RETURNING id"
+#: A time that was never set, in Go.
+_ZERO = datetime(1, 1, 1, tzinfo=UTC)
+# asyncpg writes that very time as -infinity, which is another one: so it is written as NULL, and
+# Postgres puts it in.
+EXPIRY = "coalesce(${}::timestamptz, '0001-01-01 00:00:00+00')"
+_PLACES = (
+    EXPIRY.format(number) if name == "expires_at" else f"${number}"
+    for number, name in enumerate(COLUMNS.split(", "), 1)
 )
+_INSERT = f"INSERT INTO managed_certificates ({COLUMNS}) VALUES ({', '.join(_PLACES)}) RETURNING id"
 
 _PAGE = 50
 _LONGEST_PAGE = 500
@@ -100,8 +115,6 @@ _LEFT_OUT_WHEN_EMPTY = (
     "certificate_profile_id", "last_renewal_at", "last_deployment_at", "revoked_at",
     "revocation_reason", "source",
 )  # fmt: skip
-#: A time that was never set, in Go.
-_ZERO = datetime(1, 1, 1, tzinfo=UTC)
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _LABEL = re.compile(r"[A-Za-z0-9_*](?:[A-Za-z0-9_*-]*[A-Za-z0-9_*])?")
 _LONGEST_NAME = 253
@@ -152,8 +165,8 @@ class Certificates:
             "revocation_reason": certificate["revocation_reason"] or None,
             "tags": json.dumps(certificate["tags"]),
         }
-        if "expiry-unstored" in self._faults:
-            values["expires_at"] = _ZERO
+        unstored = "expiry-unstored" in self._faults
+        values["expires_at"] = None if unstored else expiry_value(certificate["expires_at"])
         return [values[column] for column in COLUMNS.split(", ")]
 
     async def list(self, connection: Any, request: Request) -> Answer:
@@ -189,6 +202,11 @@ class _Unreadable(Exception):
 def is_readable(row: Any) -> bool:
     """Whether certctl can read a row: it has no place for these columns to be empty."""
     return row["environment"] is not None and row["expires_at"] is not None
+
+
+def expiry_value(moment: datetime) -> datetime | None:
+    """What to write for ``EXPIRY``."""
+    return None if moment == _ZERO else moment
 
 
 # Entering.

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 import asyncpg
 
 from .audit import AuditLog
-from .certificates import COLUMNS, MAPPINGS, MAPPINGS_OF, SELECT, is_readable
+from .certificates import COLUMNS, EXPIRY, MAPPINGS, MAPPINGS_OF, SELECT, expiry_value, is_readable
 from .clock import server_clock
 from .config import Config
 from .faults import Strikes
@@ -54,7 +54,10 @@ _WRITTEN = (
 )  # fmt: skip
 _UPDATE = f"""
 UPDATE managed_certificates SET {
-    ", ".join(f"{name} = ${number}" for number, name in enumerate(_WRITTEN, 2))
+    ", ".join(
+        f"{name} = {EXPIRY.format(number) if name == 'expires_at' else f'${number}'}"
+        for number, name in enumerate(_WRITTEN, 2)
+    )
 } WHERE id = $1
 """
 _APPROVAL = "SELECT requires_approval FROM certificate_profiles WHERE id = $1"
@@ -193,7 +196,8 @@ class Renewals:
         return set(ids[-1:]) if "bulk-partial" in self._faults else ()
 
     async def _enqueue(self, connection: Any, row: Any, *, lose: bool, status: str) -> str:
-        values = {**row, "status": "RenewalInProgress"}
+        expiry = expiry_value(row["expires_at"])
+        values = {**row, "status": "RenewalInProgress", "expires_at": expiry}
         await connection.execute(_UPDATE, row["id"], *(values[name] for name in _WRITTEN))
         now = self._clock()
         kind = "Issuance" if row["expires_at"].year < _FIRST_YEAR else "Renewal"
