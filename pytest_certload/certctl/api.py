@@ -18,7 +18,15 @@ from pytest_certload.proof.sightings import Sightings
 from .audit import AuditRows, acknowledged, at_most
 from .enlarge import enlarge
 from .enrolment import Trial
-from .fleet import ACME_PROFILE, AGENT_IDS, AGENTS, CERTIFICATE_IDS, CERTIFICATES, check_size
+from .fleet import (
+    ACME_PROFILE,
+    AGENT_IDS,
+    AGENTS,
+    API_OWNER,
+    CERTIFICATE_IDS,
+    CERTIFICATES,
+    check_size,
+)
 from .preflight import CertctlChecks
 from .queue import RenewalQueue
 from .renewals import Renewal, renewals
@@ -28,7 +36,7 @@ if TYPE_CHECKING:
     from pytest_certload.session import Load
     from pytest_certload.stack import Stack
 
-__all__ = ["ACME_PROFILE", "AGENTS", "CERTIFICATES", "Agent", "Certctl", "share"]
+__all__ = ["ACME_PROFILE", "AGENTS", "API_OWNER", "CERTIFICATES", "Agent", "Certctl", "share"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,6 +255,21 @@ class Certctl:
         queue = RenewalQueue(self.database, size, keygen=keygen)
         await self.certificates()
         return queue
+
+    async def certificates_in_all(self) -> int:
+        """How many certificates there are, whoever entered them."""
+        return int(await self.database.fetchval("SELECT count(*) FROM managed_certificates"))
+
+    async def certificates_expiring_otherwise(self, names: str, expiry: datetime) -> int:
+        """How many certificates, by a pattern for LIKE of their names, have another expiry."""
+        return int(
+            await self.database.fetchval(
+                "SELECT count(*) FROM managed_certificates "
+                "WHERE name LIKE $1 AND expires_at IS DISTINCT FROM $2",
+                names,
+                expiry,
+            )
+        )
 
     # ACME.
 

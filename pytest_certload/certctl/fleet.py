@@ -8,6 +8,7 @@ __all__ = [
     "ACME_PROFILE",
     "AGENTS",
     "AGENT_IDS",
+    "API_OWNER",
     "CERTIFICATES",
     "CERTIFICATE_IDS",
     "OWNERS",
@@ -21,6 +22,9 @@ __all__ = [
 
 #: The profile that the seed makes for ACME, in trust mode.
 ACME_PROFILE = "prof-loadtest"
+
+#: Who owns what the API tier enters.
+API_OWNER = "o-api-loadtest"
 
 #: Sizes of the seeded fleet.
 AGENTS = 5_000

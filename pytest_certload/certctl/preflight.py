@@ -23,6 +23,7 @@ from .fleet import (
     ACME_PROFILE,
     AGENT_IDS,
     AGENTS,
+    API_OWNER,
     CERTIFICATE_IDS,
     CERTIFICATES,
     TARGET_IDS,
@@ -37,6 +38,7 @@ __all__ = ["DIRECTORY_KEYS", "KINDS", "CertctlChecks"]
 KINDS: Mapping[str, str] = {
     "agents": "heartbeats",
     "certificates": "renewals",
+    "inventory": "certificates that are entered and listed",
     "acme": "ACME without signatures",
     "work": "what agents are given to do",
     "deployment": "certificates on their way to their targets",
@@ -93,6 +95,11 @@ _SCHEMA: Mapping[str, Mapping[str, Sequence[str]]] = {
     "certificates": {
         "managed_certificates": ("id", "name", "owner_id", "status", "expires_at", "created_at"),
         "jobs": ("id", "type", "certificate_id", "status", "created_at"),
+        "audit_events": _AUDIT_COLUMNS,
+    },
+    "inventory": {
+        "managed_certificates": ("id", "name", "owner_id", "status", "expires_at", "created_at"),
+        "owners": ("id", "team_id"),
         "audit_events": _AUDIT_COLUMNS,
     },
     "acme": {
@@ -198,6 +205,7 @@ class CertctlChecks:
             "agents": [self.agents, self.heartbeat],
             "certificates": [self.certificates, self.bulk_renew],
             "scheduler": [self.certificates, self.queue, self.agents, self.heartbeat],
+            "inventory": [self.list_certificates, self.enter_certificate],
             "acme": [self.acme],
             "work": [self.agents, self.heartbeat, self.targets, self.poll],
             "deployment": [self.certificates, self.bulk_renew, self.targets, self.poll],
@@ -372,6 +380,33 @@ class CertctlChecks:
             )
         return "the token may renew; a certificate that nobody has matches nothing"
 
+    async def list_certificates(self, preflight: Preflight) -> str:
+        """The token may read, and the list counts what is in the database."""
+        path = "/api/v1/certificates"
+        answer = await self._ask(preflight, "GET", f"{path}?per_page=1", audited=path)
+        document = answer.json()
+        if answer.status != 200 or not isinstance(document, dict):
+            raise _unexpected("GET", path, answer)
+        there = await self.database.fetchval("SELECT count(*) FROM managed_certificates")
+        if document.get("total") != there:
+            raise PreflightError(
+                f"GET {path} counts {document.get('total')} certificates and the database has "
+                f"{there}: the server reads another database (--certload-dsn), or is at work"
+            )
+        return f"{there:,} certificates, and the list counts them"
+
+    async def enter_certificate(self, preflight: Preflight) -> str:
+        """The token may enter certificates: asked without one, so that none is; and its owner is there."""
+        path = "/api/v1/certificates"
+        answer = await self._ask(preflight, "POST", path, json={}, audited=path)
+        if answer.status != 400 or answer.kind != "application/json":
+            raise _unexpected("POST", path, answer)
+        owners = await self.database.fetchval(
+            "SELECT count(*) FROM owners WHERE id = $1", API_OWNER
+        )
+        check_size("owners of what is entered", owners, 1, "03_api_owner.sql")
+        return "the token may enter certificates; without a name it is refused"
+
     async def heartbeat(self, preflight: Preflight) -> str:
         """The token may send heartbeats: one is sent as an agent's, found, and taken back."""
         async with self.database.connect() as database:
@@ -465,12 +500,23 @@ class CertctlChecks:
             return f"{found}; answered too slowly to tell a limiter of {_REFILL} a second"
         return found
 
-    async def _ask(self, preflight: Preflight, method: str, path: str, **options: Any) -> _Answer:
-        """Ask, and wait for the audit row: it is written after the answer, and is not the load's."""
-        rows = await self._audit_rows(path)
+    async def _ask(
+        self, preflight: Preflight, method: str, path: str, *, audited: str = "", **options: Any
+    ) -> _Answer:
+        """Ask, and wait for the audit row: it is written after the answer, and is not the load's.
+
+        Args:
+            preflight: Makes the request.
+            method: Its method.
+            path: Its path.
+            audited: The path without query, of an answer that leaves an audit row whatever its status;
+                default: an answer below 300 leaves one.
+            **options: Its other parts.
+        """
+        rows = await self._audit_rows(audited or path)
         answer = await _ask(preflight, method, path, **options)
-        if answer.status < 300 and answer.kind != "text/html":
-            await self._settle(path, rows + 1)
+        if (audited or answer.status < 300) and answer.kind != "text/html":
+            await self._settle(audited or path, rows + 1)
         return answer
 
     async def _audit_rows(self, path: str) -> int:

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
@@ -29,6 +30,7 @@ from pytest_certload.errors import StackError
 
 from .process_meter import working_in
 from .processes import Account, Child, Workspace
+from .settings import explaining_settings
 
 __all__ = [
     "EMBEDDED_EXTRA",
@@ -63,6 +65,7 @@ SETTINGS = {
     "log_timezone": "UTC",
     "timezone": "UTC",
 }
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,8 +170,16 @@ def run_cluster(
     *,
     boot_timeout: float,
     announce: Callable[[str], None],
+    settings: Mapping[str, str] = _NONE,
 ) -> Iterator[Cluster]:
     """Run a new cluster with an empty database.
+
+    Args:
+        workspace: Where it lives.
+        binaries: Its programs.
+        boot_timeout: Seconds that it has to become ready.
+        announce: Told what is going on.
+        settings: In place of ours and of Postgres's defaults.
 
     Raises:
         StackError: The programs cannot be run or are too old, or Postgres does not start.
@@ -179,8 +190,11 @@ def run_cluster(
     announce(f"Postgres {version}: making a cluster")
     password = secrets.token_hex(16)
     data = _initialise(workspace, binaries, account, password)
-    start = partial(_start, workspace, binaries, account, data, boot_timeout)
-    child, port = start()
+    start = partial(
+        _start, workspace, binaries, account, data, boot_timeout, {**SETTINGS, **settings}
+    )
+    with explaining_settings(settings):
+        child, port = start()
     cluster = Cluster(_dsn(password, port, USER), child, lambda: start(port)[0], data)
     try:
         run_sync(_create_database(_dsn(password, port, "postgres")))
@@ -299,6 +313,7 @@ def _start(
     account: Account | None,
     data: Path,
     boot_timeout: float,
+    settings: Mapping[str, str],
     fixed_port: int | None = None,
 ) -> tuple[Child, int]:
     # Postgres cannot be handed a listening socket, so between our choice of a port and its bind
@@ -306,7 +321,7 @@ def _start(
     last = ""
     for _ in range(PORT_ATTEMPTS):
         port = free_port() if fixed_port is None else fixed_port
-        options = [f"--{name}={value}" for name, value in SETTINGS.items()]
+        options = [f"--{name}={value}" for name, value in settings.items()]
         child = workspace.spawn(
             [
                 str(binaries.directory / "postgres"),

@@ -17,13 +17,14 @@ from pathlib import Path
 import pytest
 
 from pytest_certload.certctl.reference.faults import FAULTS
-from tests.scenarios import faults_agents, faults_scale
+from tests.scenarios import faults_agents, faults_api, faults_scale
 from tests.scenarios.caught import Caught, Run
+from tests.scenarios.faults_api import API
 from tests.scenarios.faults_scale import ACME, RENEWAL, STORM
 
 ROOT = Path(__file__).parents[2]
 #: Every fault. Each tier's table stands in a module of its own.
-RUNS = (*faults_scale.RUNS, *faults_agents.RUNS)
+RUNS = (*faults_scale.RUNS, *faults_agents.RUNS, *faults_api.RUNS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,9 +113,10 @@ def outcome_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Run], Outc
 
 @pytest.mark.parametrize("transport", ["aiohttp", "fast"])
 def test_without_a_fault_the_scenarios_pass(transport: str, tmp_path: Path) -> None:
-    outcome = run_scenarios(STORM, RENEWAL, ACME, results=tmp_path, transport=transport)
+    scenarios = (STORM, RENEWAL, ACME, API)
+    outcome = run_scenarios(*scenarios, results=tmp_path, transport=transport)
     assert outcome.status == pytest.ExitCode.OK, outcome.output
-    for name in (STORM, RENEWAL, ACME):
+    for name in scenarios:
         summary = outcome.summaries[name]
         assert summary["state"] == "passed"
         assert summary["reduced"], "it is not the full contract, and the summary says so"

@@ -22,6 +22,7 @@ from .access import Actor
 from .acme import Acme
 from .agents import Row, heartbeat
 from .audit import AuditLog
+from .certificates import Certificates
 from .clock import server_clock
 from .config import Config
 from .faults import Strikes
@@ -68,6 +69,7 @@ class App:
         audit: AuditLog,
         acme: Acme,
         renewals: Renewals,
+        certificates: Certificates,
         *,
         work: AgentWork,
         signing: Signing,
@@ -78,6 +80,7 @@ class App:
         self._audit = audit
         self._acme = acme
         self._renewals = renewals
+        self._certificates = certificates
         self._work = work
         self._signing = signing
         self._jobs = jobs
@@ -143,6 +146,7 @@ class App:
                 body=await _body(request),
                 actor=actor.name,
                 query=request.rel_url.raw_query_string,
+                headers=request.headers,
             ),
         )
 
@@ -199,6 +203,14 @@ class App:
                 method, permission, handler = "POST", "verification.run", self._jobs.verify
             case ["api", "v1", "certificates", "bulk-renew"]:
                 method, permission, handler = "POST", "cert.issue", self._bulk_renew
+            case ["api", "v1", "certificates"] if request.method == "POST":
+                method, permission, handler = "POST", "cert.issue", self._create_certificate
+            case ["api", "v1", "certificates"]:
+                method, permission, handler = "GET", "cert.read", self._list_certificates
+            case ["api", "v1", "certificates", certificate_id] if certificate_id:
+                method, permission, handler = "GET", "cert.read", self._show_certificate
+            case ["api", "v1", "certificates", certificate_id, "renew"] if certificate_id:
+                method, permission, handler = "POST", "cert.issue", self._renew
             case _:
                 return _NOT_FOUND
         if request.method != method:
@@ -233,6 +245,18 @@ class App:
 
     async def _bulk_renew(self, connection: Any, _: Actor, request: Request) -> Answer:
         return await self._renewals.bulk_renew(connection, request)
+
+    async def _create_certificate(self, connection: Any, _: Actor, request: Request) -> Answer:
+        return await self._certificates.create(connection, request)
+
+    async def _list_certificates(self, connection: Any, _: Actor, request: Request) -> Answer:
+        return await self._certificates.list(connection, request)
+
+    async def _show_certificate(self, connection: Any, _: Actor, request: Request) -> Answer:
+        return await self._certificates.show(connection, request, request.path.split("/")[4])
+
+    async def _renew(self, connection: Any, _: Actor, request: Request) -> Answer:
+        return await self._renewals.renew(connection, request, request.path.split("/")[4])
 
     async def _health(self) -> Answer:
         return json_answer({"status": "healthy"})

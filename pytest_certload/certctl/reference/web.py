@@ -45,6 +45,8 @@ class Request:
         host: The ``Host`` header.
         body: The whole of it; empty when there is none, or when it was too long.
         actor: Name of the key that it came with.
+        query: What follows the path, without the question mark.
+        headers: Its headers, names in any case.
     """
 
     id: str
@@ -54,6 +56,7 @@ class Request:
     body: bytes
     actor: str
     query: str = ""
+    headers: Mapping[str, str] = field(default_factory=lambda: _NONE)
 
     def json_object(self) -> dict[str, Any] | None:
         """The JSON object that the body begins with, None when it does not.

@@ -20,6 +20,7 @@ from .agents import sweep
 from .app import App
 from .audit import AuditLog
 from .authority import Authority
+from .certificates import Certificates
 from .clock import server_clock
 from .config import Config
 from .deploying import Deployments
@@ -81,12 +82,14 @@ async def serve(
         issuers = await read_issuers(pool)
         acme = Acme(config, audit, authority, await find_issuer(pool))
         renewals = Renewals(config, audit, worker=worker, workers=config.workers)
+        certificates = Certificates(config, worker=worker, workers=config.workers)
         app = App(
             config,
             pool,
             audit,
             acme,
             renewals,
+            certificates,
             work=AgentWork(config, audit),
             signing=Signing(
                 config,

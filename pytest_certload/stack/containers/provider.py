@@ -43,6 +43,7 @@ from pytest_certload.stack.prepare import finish, seed_own
 from pytest_certload.stack.processes import Workspace, last_lines, open_workspace
 from pytest_certload.stack.seed import read_seed
 from pytest_certload.stack.server import check_token, identify, wait_until_ready
+from pytest_certload.stack.settings import explaining_settings
 from pytest_certload.stack.state import SeededState
 
 from . import cleanup
@@ -77,13 +78,10 @@ LOOPBACK = "127.0.0.1"
 CERT_IN_CONTAINER = "/certload/server.pem"
 KEY_IN_CONTAINER = "/certload/server.key"
 READABLE_BY_ALL = 0o644
-POSTGRES_COMMAND = (
-    "postgres",
-    "-c",
-    "shared_preload_libraries=pg_stat_statements",
-    "-c",
-    "max_connections=200",
-)
+POSTGRES_SETTINGS = {
+    "shared_preload_libraries": "pg_stat_statements",
+    "max_connections": "200",
+}
 ENDED = ("exited", "dead", "removing")
 
 
@@ -130,9 +128,12 @@ def open_docker(
         server_name, server_image = _server_image(client, request, product, announce)
         with _run(client, workspace) as run:
             announce(f"starting {request.postgres_image}")
-            postgres = _start_postgres(run, request.postgres_image, postgres_image)
-            dsn = postgres.dsn
-            _wait_for_postgres(postgres, request.boot_timeout)
+            with explaining_settings(request.postgres_settings):
+                postgres = _start_postgres(
+                    run, request.postgres_image, postgres_image, request.postgres_settings
+                )
+                dsn = postgres.dsn
+                _wait_for_postgres(postgres, request.boot_timeout)
 
             authority = CertificateAuthority(workspace.directory / "tls")
             server = _Server(
@@ -157,7 +158,7 @@ def open_docker(
             announce(f"{server_name}: starting")
             state.start()
             identity = identify(serving.endpoint, product)
-            version, settings = finish(dsn)
+            version, settings = finish(dsn, request.postgres_settings)
             yield Stack(
                 provider="docker",
                 reason=reason,
@@ -317,17 +318,22 @@ def _run(client: docker.DockerClient, workspace: Workspace) -> Iterator[_Run]:
         workspace.forget(key)
 
 
-def _start_postgres(run: _Run, name: str, image: Image) -> _Postgres:
+def _start_postgres(run: _Run, name: str, image: Image, settings: Mapping[str, str]) -> _Postgres:
     # Between our choice of a port and its use somebody else may take it.
     for _ in range(PORT_ATTEMPTS - 1):
         with contextlib.suppress(_PortTaken):
-            return _start_postgres_once(run, name, image)
-    return _start_postgres_once(run, name, image)
+            return _start_postgres_once(run, name, image, settings)
+    return _start_postgres_once(run, name, image, settings)
 
 
-def _start_postgres_once(run: _Run, name: str, image: Image) -> _Postgres:
+def _start_postgres_once(
+    run: _Run, name: str, image: Image, settings: Mapping[str, str]
+) -> _Postgres:
     password = secrets.token_hex(16)
-    container = _new_container(image).with_command(list(POSTGRES_COMMAND))
+    command = ["postgres"]
+    for setting, value in {**POSTGRES_SETTINGS, **settings}.items():
+        command += ["-c", f"{setting}={value}"]
+    container = _new_container(image).with_command(command)
     container.with_envs(POSTGRES_USER=USER, POSTGRES_PASSWORD=password, POSTGRES_DB=USER)
     # Not a port that Docker chooses: it would choose another one when it is started again.
     ports = {POSTGRES_PORT: free_port()}
