@@ -88,8 +88,8 @@ def reachable(endpoint: Endpoint) -> Check:
     Nothing is asked, so that the server's own counts of requests begin with the load.
     """
 
-    async def reachable(preflight: Preflight) -> str:
-        parts = urlsplit(preflight.base_url)
+    async def reachable(_: Preflight) -> str:
+        parts = urlsplit(endpoint.base_url)
         secure = parts.scheme == "https"
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
