@@ -93,7 +93,7 @@ def reachable(endpoint: Endpoint) -> Check:
         secure = parts.scheme == "https"
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
-                _, writer = await asyncio.open_connection(
+                _reader, writer = await asyncio.open_connection(
                     parts.hostname,
                     parts.port or (443 if secure else 80),
                     ssl=tls_context(endpoint.ca_path) if secure else None,
