@@ -6,7 +6,7 @@ It has one partition, ``Common``, and one client-ssl profile, ``clientssl``, whi
 listener: what is deployed to the profile is what the next connection is served. Files that were
 uploaded become objects (``sys/crypto/cert`` and ``key``), a profile names objects, and what is changed
 in a transaction counts when it is committed, all of it or nothing. ``GET /healthz`` is answered without a
-token. Each answer closes its connection, and is logged with how the connection's TLS session came to be.
+token. It speaks TLS 1.3. Each answer closes its connection, and is logged with how the connection's TLS session came to be.
 """
 
 from __future__ import annotations
@@ -239,9 +239,10 @@ async def _json(request: web.Request) -> Mapping[str, Any]:
 def _device(cert: Path, key: Path, *, resumption: bool) -> _Device:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(cert, key)
+    # Of older versions Python's ssl cannot switch off that sessions are remembered.
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
     if not resumption:
         context.num_tickets = 0
-        context.options |= ssl.OP_NO_TICKET
     names = {"cert": f"/{PARTITION}/default.crt", "key": f"/{PARTITION}/default.key"}
     return _Device(
         context=context,
