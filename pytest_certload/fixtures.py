@@ -14,13 +14,21 @@ from pytest_certload.face import FACE
 
 if TYPE_CHECKING:
     from pytest_certload.certctl.api import Certctl
+    from pytest_certload.certctl.connectors import Connectors
     from pytest_certload.database import SessionDatabase
     from pytest_certload.proof.preflight import Check
     from pytest_certload.proof.witness import Witness
     from pytest_certload.session import Load
     from pytest_certload.stack import ProductSpec, Stack
 
-__all__ = ["certctl", "certload_database", "certload_product", "certload_stack", "load"]
+__all__ = [
+    "certctl",
+    "certload_connectors",
+    "certload_database",
+    "certload_product",
+    "certload_stack",
+    "load",
+]
 
 
 @pytest.fixture
@@ -134,3 +142,17 @@ def certctl(certload_stack: Stack) -> Certctl:
     from pytest_certload.certctl.api import Certctl
 
     return Certctl.of_stack(certload_stack)
+
+
+@pytest.fixture(scope="session")
+def certload_connectors(request: pytest.FixtureRequest) -> Iterator[Connectors]:
+    """The TLS daemons that certctl deploys to, for the whole session; no certctl and no Postgres."""
+    from pytest_certload.certctl.connectors import open_connectors
+    from pytest_certload.stack.daemons import DaemonMissing
+
+    face = request.config.stash[FACE]
+    try:
+        with open_connectors(face.settings.stack_request(), announce=face.voice.announce) as connectors:
+            yield connectors
+    except DaemonMissing as missing:
+        pytest.skip(str(missing))

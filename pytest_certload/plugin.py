@@ -14,6 +14,7 @@ from pytest_certload.errors import CertloadError
 from pytest_certload.face import FACE, Face, add_section
 from pytest_certload.fixtures import (
     certctl,
+    certload_connectors,
     certload_database,
     certload_product,
     certload_stack,
@@ -21,7 +22,14 @@ from pytest_certload.fixtures import (
 )
 from pytest_certload.options import add_options, read_settings
 
-__all__ = ["certctl", "certload_database", "certload_product", "certload_stack", "load"]
+__all__ = [
+    "certctl",
+    "certload_connectors",
+    "certload_database",
+    "certload_product",
+    "certload_stack",
+    "load",
+]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
