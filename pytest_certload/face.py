@@ -72,6 +72,7 @@ class Face:
         self._not_made: list[tuple[str, str]] = []
         self._push: Push | None = None
         self._stack: Stack | None = None
+        self._item: pytest.Item | None = None
         self._bookkeeper: Bookkeeper | None = None
         self._screen: Screen | None = None
         self._logged = 0.0
@@ -282,14 +283,30 @@ class Face:
         Raises:
             StackError: It cannot be put back.
         """
+        self._item = item
         if self._puts_back(item):
-            assert self._stack is not None
-            assert self._stack.restore is not None
-            self.state_origin = self._stack.restore()
+            self._restore(item)
             if self._bookkeeper is not None:
                 self._bookkeeper.dead_stack = None
         elif self._may_put_back(item):
             self.state_origin = _AS_LEFT
+
+    def give_environment(self) -> None:
+        """Let the server of a stack that has just come up run with what its first test asks for.
+
+        Raises:
+            StackError: It does not start so.
+        """
+        item = self._item
+        if item is not None and self._puts_back(item) and gate.read_mark(item).server_env:
+            self._restore(item)
+
+    def _restore(self, item: pytest.Item) -> None:
+        assert self._stack is not None
+        assert self._stack.restore is not None
+        environment = gate.read_mark(item).server_env
+        self.redactor.learn_environment(environment.items())
+        self.state_origin = self._stack.restore(environment)
 
     def _may_put_back(self, item: pytest.Item) -> bool:
         stack = self._stack

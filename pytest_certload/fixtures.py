@@ -15,6 +15,7 @@ from pytest_certload.face import FACE
 if TYPE_CHECKING:
     from pytest_certload.certctl.api import Certctl
     from pytest_certload.database import SessionDatabase
+    from pytest_certload.proof.preflight import Check
     from pytest_certload.proof.witness import Witness
     from pytest_certload.session import Load
     from pytest_certload.stack import ProductSpec, Stack
@@ -31,6 +32,7 @@ def load(request: pytest.FixtureRequest) -> Load:
     """
     from pytest_certload.database import SessionDatabase
     from pytest_certload.proof.evidence import witnesses_of
+    from pytest_certload.proof.preflight import server_environment
     from pytest_certload.proof.processes import ProcessWitness
     from pytest_certload.session import Load
     from pytest_certload.stack import Endpoint
@@ -45,6 +47,8 @@ def load(request: pytest.FixtureRequest) -> Load:
     stack: Stack | None = None
     database: SessionDatabase | None = None
     description: dict[str, str] = {}
+    checks: list[Check] = []
+    server_env = {**mark.server_env, **dict(settings.server_env)}
     witnesses: Callable[[], Sequence[Witness]] = tuple
     if mark.base_url is not None:
         check_host(mark.base_url, settings.allow_host, name="scale(base_url=…)")
@@ -56,6 +60,11 @@ def load(request: pytest.FixtureRequest) -> Load:
         endpoint = stack.endpoint
         database = None if stack.dsn is None else SessionDatabase(stack.dsn)
         description = stack.describe()
+        if mark.server_env:
+            said = (f"{name}={server_env[name]}" for name in mark.server_env)
+            description["server_env"] = " ".join(said)
+            if stack.restore is None:
+                checks.append(server_environment(mark.server_env, dict(settings.server_env)))
         witnesses = witnesses_of(stack, face.state_origin, counters=settings.evidence)
     return Load(
         face.bookkeeper,
@@ -68,6 +77,8 @@ def load(request: pytest.FixtureRequest) -> Load:
         database=database,
         witnesses=witnesses,
         thresholds=mark.thresholds,
+        server_env=server_env,
+        checks=checks,
     )
 
 

@@ -74,6 +74,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, Any, Any]:
+    """Start the server of a new stack as its first test wants it: not in the fixture, whose error is all tests'."""
+    value = yield
+    if fixturedef.argname == "certload_stack":
+        request.config.stash[FACE].give_environment()
+    return value
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     """A load test that raised nothing must still have proven something, and be as good as its baseline."""
     yield

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Unpack, overload
 
 from pytest_certload.aftermath import Aftermath, Question
@@ -39,7 +40,13 @@ from pytest_certload.limits import arrival_rate, descriptors, memory, ports, tog
 from pytest_certload.options import Settings
 from pytest_certload.proof.findings import CheckFinding, Proof
 from pytest_certload.proof.ledger import Ledger
-from pytest_certload.proof.preflight import Preflight, failure_of, make_checks, reachable
+from pytest_certload.proof.preflight import (
+    Check,
+    Preflight,
+    failure_of,
+    make_checks,
+    reachable,
+)
 from pytest_certload.proof.processes import PartDeath, ProcessWitness
 from pytest_certload.proof.witness import Witness, looking_on
 from pytest_certload.report.live import LiveBoard
@@ -65,6 +72,8 @@ class Load:
 
     Attributes:
         runs: What this test has run so far.
+        server_env: Environment variables that the stack's server runs with beside its own: those of
+            ``scale(server_env=…)``, and above them those of ``--certload-server-env``.
     """
 
     def __init__(
@@ -80,7 +89,11 @@ class Load:
         processes: Callable[[], ProcessWitness] = ProcessWitness,
         revive: Callable[[], None] | None = None,
         thresholds: Sequence[Threshold] = (),
+        server_env: Mapping[str, str] = MappingProxyType({}),
+        checks: Sequence[Check] = (),
     ) -> None:
+        self.server_env = server_env
+        self._checks = checks
         self._thresholds = thresholds
         bookkeeper.awaited[nodeid] = list(thresholds)
         self._bookkeeper = bookkeeper
@@ -461,7 +474,8 @@ class Load:
             findings = await make_checks(machine, preflight)
             not_made = 0
             if self._bookkeeper.settings.preflight == "on":
-                findings += await make_checks([ports], preflight)
+                own = self._checks if options.base_url is None else ()
+                findings += await make_checks([ports, *own], preflight)
                 # What speaks by a client of its own may speak to another server.
                 connection = [reachable(endpoint)] if options.must_be_answered else []
                 connected = await make_checks(connection, preflight)

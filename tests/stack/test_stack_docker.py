@@ -135,7 +135,7 @@ class TestThatRuns:
             assert stack.restore is not None
             first = docker("ps", "--quiet", "--filter", "label=certload.run").split()
             run_sync(ask("DELETE FROM agents RETURNING 1"))
-            assert stack.restore().startswith("template, cloned in ")
+            assert stack.restore({}).startswith("template, cloned in ")
             second = docker("ps", "--quiet", "--filter", "label=certload.run").split()
             assert len(second) == len(set(first) | set(second)) - 1 == 2, "Postgres stays"
             assert get(stack.endpoint, PRODUCT.authorised_path).status == 200

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,14 +153,38 @@ class TestThatIsPutBack:
     def test_answers_at_its_address_on_a_clone(self, temporary: Path) -> None:
         with open_stack(REQUEST, PRODUCT, announce=lambda _: None) as stack:
             assert stack.restore is not None
-            assert stack.restore() == AS_SEEDED
+            assert stack.restore({}) == AS_SEEDED
             first = servers_in(temporary)
             execute(stack, "DELETE FROM agents")
             assert get(stack.endpoint, PRODUCT.authorised_path).status == 200
-            assert stack.restore().startswith("template, cloned in ")
+            assert stack.restore({}).startswith("template, cloned in ")
             assert servers_in(temporary) != first, "it was started anew"
             assert get(stack.endpoint, PRODUCT.authorised_path).status == 200
             assert execute(stack, "SELECT FROM agents") == "SELECT 5000"
+        assert nothing_left(temporary)
+
+    def test_runs_with_what_it_is_given_until_it_is_given_something_else(
+        self, temporary: Path
+    ) -> None:
+        request = replace(REQUEST, server_environment={"CERTLOAD_REFERENCE_VERSION": "asked-for"})
+
+        def version(environment: Mapping[str, str]) -> object:
+            assert stack.restore is not None
+            stack.restore(environment)
+            answer = get(stack.endpoint, PRODUCT.version_path).json()
+            assert answer is not None
+            refused = get(replace(stack.endpoint, token="nobody's"), PRODUCT.authorised_path).status
+            return answer["version"], refused
+
+        with open_stack(request, PRODUCT, announce=lambda _: None) as stack:
+            everybody = {"CERTCTL_AUTH_TYPE": "none", "CERTCTL_DEMO_MODE_ACK": "true"}
+            asked = {**everybody, "CERTLOAD_REFERENCE_VERSION": "a test's"}
+            assert version(asked) == ("asked-for", 200), "the options are above it"
+            assert version({}) == ("asked-for", 401)
+            assert stack.restore is not None
+            with pytest.raises(StackError, match="=typo: there is no such fault"):
+                stack.restore({"CERTLOAD_REFERENCE_FAULTS": "typo"})
+            assert version({}) == ("asked-for", 401)
         assert nothing_left(temporary)
 
     def test_gets_a_server_in_place_of_one_that_was_killed(self, temporary: Path) -> None:
@@ -169,7 +193,7 @@ class TestThatIsPutBack:
             (server,) = servers_in(temporary)
             os.kill(server, signal.SIGKILL)
             eventually(lambda: not servers_in(temporary))
-            stack.restore()
+            stack.restore({})
             assert get(stack.endpoint, PRODUCT.authorised_path).status == 200
         assert nothing_left(temporary)
 

@@ -222,7 +222,7 @@ class _Server:
     token: str
     secret: str
 
-    def environment(self) -> Mapping[str, str]:
+    def environment(self, more: Mapping[str, str]) -> Mapping[str, str]:
         setup = ServerSetup(
             host="0.0.0.0",
             port=self.product.port,
@@ -232,7 +232,8 @@ class _Server:
             token=self.token,
             secret=self.secret,
         )
-        return {**self.product.environment(setup), **self.request.server_environment}
+        # What the options ask for is above what a test asks for.
+        return {**self.product.environment(setup), **more, **self.request.server_environment}
 
 
 class _Serving:
@@ -268,9 +269,11 @@ class _Serving:
             self._container.remove(v=True, force=True)
         self._container = None
 
-    def start(self) -> None:
+    def start(self, environment: Mapping[str, str]) -> None:
         product, name = self._server.product, self._server.name
-        container = self._container = _start(self._server, command=None, port=self._port)
+        container = self._container = _start(
+            self._server, command=None, port=self._port, environment=environment
+        )
         # Docker's own choice, if the first one was left to it.
         self._port = _published(container, product.port, name)
         wait_until_ready(
@@ -364,7 +367,7 @@ async def _connect_once(dsn: str) -> None:
 def _migrate(server: _Server) -> None:
     argument = server.product.migrate_argument
     timeout = server.request.boot_timeout
-    container = _start(server, command=[argument], port=None)
+    container = _start(server, command=[argument], port=None, environment={})
     deadline = time.monotonic() + timeout
     while _status(container) not in ENDED:
         if time.monotonic() >= deadline:
@@ -383,9 +386,11 @@ def _migrate(server: _Server) -> None:
         container.remove(v=True)
 
 
-def _start(server: _Server, *, command: list[str] | None, port: int | None) -> Container:
+def _start(
+    server: _Server, *, command: list[str] | None, port: int | None, environment: Mapping[str, str]
+) -> Container:
     product = server.product
-    container = _new_container(server.image).with_envs(**server.environment())
+    container = _new_container(server.image).with_envs(**server.environment(environment))
     if command is not None:
         container.with_command(command)
     for path in product.empty_mounts:
