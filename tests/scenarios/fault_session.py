@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.scenarios.inner import scenario_of
+
 #: By scenario: the key of each of its runs, and what the server runs with in it.
 Plan = Mapping[str, Mapping[str, Mapping[str, str]]]
 _OPTION = "--fault-plan"
@@ -37,9 +39,16 @@ def fault_run(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    scenario = metafunc.function.__name__.removeprefix("test_").replace("_", "-")
-    runs = metafunc.config.stash[_PLAN].get(scenario, {})
+    """The last of the parameters, so that the key ends the test's name."""
+    scenario = scenario_of(metafunc.function.__name__)
+    runs = {
+        key: environment
+        for planned, runs in metafunc.config.stash[_PLAN].items()
+        for key, environment in runs.items()
+        if planned == scenario or planned.startswith(f"{scenario}-")
+    }
     marked = [
         pytest.param(key, id=key, marks=pytest.mark.scale(server_env=environment))
         for key, environment in runs.items()
@@ -50,15 +59,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A file may have tests beside the scenario that is planned."""
-    planned = [item for item in items if "fault_run" in _parameters(item)]
-    config.hook.pytest_deselected(items=[item for item in items if item not in planned])
-    items[:] = planned
-
-
-def _parameters(item: pytest.Item) -> Mapping[str, object]:
-    return (
-        item.callspec.params
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
-        else {}
-    )
+    """A file may have tests, and a test parameters, that no run wants."""
+    wanted = {f"{name}-{key}" for name, runs in config.stash[_PLAN].items() for key in runs}
+    left_out = [item for item in items if scenario_of(item.name) not in wanted]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if scenario_of(item.name) in wanted]

@@ -47,10 +47,9 @@ class Outcome:
 
     def of(self, name: str, key: str | None = None) -> Scenario:
         """What was said of a scenario, or of the one of its runs that has this key."""
-        test = name_of_test(name) + ("" if key is None else f"[{key}]")
-        stem = f"summary-{name}" + ("" if key is None else f"-{key}")
-        told = _told(self.output).get(test, "")
-        summary, table = (self.results / f"{stem}.{kind}" for kind in ("json", "txt"))
+        run = name if key is None else f"{name}-{key}"
+        told = _told(self.output).get(run, "")
+        summary, table = (self.results / f"summary-{run}.{kind}" for kind in ("json", "txt"))
         text = told + table.read_text("utf-8") if table.exists() else told
         return Scenario(
             told=told,
@@ -59,9 +58,19 @@ class Outcome:
         )
 
 
-def name_of_test(scenario: str) -> str:
-    """The test that makes a scenario; its file has the same name."""
-    return f"test_{scenario.replace('-', '_')}"
+def scenario_of(test: str) -> str:
+    """The scenario's name in reports: of ``test_agent_storm[5-a]`` it is ``agent-storm-5-a``."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", test.removeprefix("test_")).strip("-")
+
+
+def file_of(scenario: str) -> Path:
+    """The file whose test makes the scenario, which may be one of the test's parameters."""
+    files = [
+        file
+        for file in (ROOT / "tests" / "scale").glob("test_*.py")
+        if f"{scenario}-".startswith(f"{scenario_of(file.stem)}-")
+    ]
+    return max(files, key=lambda file: len(file.stem))
 
 
 def run_scenarios(
@@ -88,7 +97,7 @@ def run_scenarios(
     """
     command = [
         *(sys.executable, "-m", "pytest", "-m", "scale", "-p", "no:cacheprovider"),
-        *(f"tests/scale/{name_of_test(name)}.py" for name in names),
+        *dict.fromkeys(str(file_of(name)) for name in names),
         *("--certload-stack=embedded", "--certload-duration=1500ms", "--certload-vus=20"),
         *(f"--certload-results={results}", f"--certload-seed={seed}"),
         *(f"--certload-transport={transport}", f"--certload-preflight={preflight}"),
@@ -107,9 +116,9 @@ def run_scenarios(
 
 
 def _told(output: str) -> Mapping[str, str]:
-    """What stands under the headings of failed tests, by the test's name."""
+    """What stands under the headings of failed tests, by scenario."""
     failures = re.split(r"^=+ load tests =+$|^=+ short test summary", output, flags=re.MULTILINE)[0]
     parts = re.split(
         r"^_{3,} (?:ERROR at setup of )?(test_\S+) _{3,}$", failures, flags=re.MULTILINE
     )
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
+    return dict(zip(map(scenario_of, parts[1::2]), parts[2::2], strict=True))

@@ -43,9 +43,10 @@ def said_of(
 ) -> Callable[[Run, str], Scenario]:
     """What is said of a scenario in a run. The runs that are asked for are made once, like with like."""
     asked = [
-        item.callspec.params["run"]
+        run
         for item in request.session.items
         if isinstance(item, pytest.Function) and item.function is test_a_fault_fails_its_scenario
+        if isinstance(run := item.callspec.params["run"], Run)
     ]
     made: dict[object, Outcome] = {}
 
