@@ -152,7 +152,9 @@ def certload_connectors(request: pytest.FixtureRequest) -> Iterator[Connectors]:
 
     face = request.config.stash[FACE]
     try:
-        with open_connectors(face.settings.stack_request(), announce=face.voice.announce) as connectors:
+        with open_connectors(
+            face.settings.stack_request(), announce=face.voice.announce
+        ) as connectors:
             yield connectors
     except DaemonMissing as missing:
         pytest.skip(str(missing))
