@@ -110,13 +110,16 @@ def summarized(rows: Rows, folder: Path, *, steps: Sequence[str] = (), keep: boo
     report = _report(figures, kept, end)
     diagnose(report)
     run = Run(
-        nodeid="bench", name="bench", executor="constant-arrival-rate", parameters={}, reduced=(), stack={"base_url": "http://127.0.0.1"}
+        nodeid="bench",
+        name="bench",
+        executor="constant-arrival-rate",
+        parameters={},
+        reduced=(),
+        stack={"base_url": "http://127.0.0.1"},
     )
     run.result = RunResult(report)
     write_summary(run.record(), folder)
-    return Cost(
-        seconds=time.perf_counter() - begin, before=before, peak=_resident("VmHWM")
-    )
+    return Cost(seconds=time.perf_counter() - begin, before=before, peak=_resident("VmHWM"))
 
 
 def _kept(rows: Rows, names: tuple[str, ...], end: int) -> tuple[RunFigures, Kept]:

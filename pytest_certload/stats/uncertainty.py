@@ -9,6 +9,7 @@ how many samples count as one.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
@@ -26,9 +27,9 @@ _SURE = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 #: The levels at which the samples' likeness is measured, as far as they lie below the percentile: far
 #: out in the tail too few are left to see it.
 _LEVELS = (50.0, 75.0, 90.0, 95.0)
-#: So many independent samples beyond the percentile show by themselves how alike they are.
+#: So many independent samples beyond the percentile show by themselves how alike they are, and bound it.
 _ENOUGH_BEYOND = 30
-#: Where ranks bound nothing, the run is cut in as many parts, each with so many samples beyond the percentile.
+#: With fewer the run is cut in as many parts, each of which has so many samples beyond the percentile.
 _PARTS = 10
 _BEYOND_IN_PART = 10
 
@@ -75,7 +76,8 @@ def interval(
     The number of independent samples below the percentile is binomial, so the percentile lies between
     the order statistics at that distribution's quantiles (David and Nagaraja, "Order Statistics", 3rd
     ed., 2003, 7.1). Of samples that are alike so many count as one as the integrated autocorrelation
-    time says, see ``_autocorrelation_time``. If that leaves too few to bound it, see ``_beyond_parts``.
+    time says, see ``_autocorrelation_time``. If that leaves few beyond the percentile, or none, the
+    percentiles of the run's parts bound it where they are nearer, see ``_ends_of_parts``.
 
     Args:
         times: In the order in which they were due.
@@ -111,13 +113,13 @@ def interval(
     last = max(math.ceil(above * count / effective), estimate)
     low = int(ordered[first - 1]) if below >= 1 else None
     high = int(ordered[last - 1]) if above <= effective and last <= count else None
-    if low is None or high is None:
-        least, most = _beyond_parts(times, percent, effective)
-        if most is None and _ranks(own, percent)[1] <= own:
+    if effective * min(percent, 100 - percent) / 100 < _ENOUGH_BEYOND:
+        least, most = _ends_of_parts(times, percent, effective)
+        low, high = _nearer(max, low, least), _nearer(min, high, most)
+        if high is None and _ranks(own, percent)[1] <= own:
             # If it is below the percentile that samples are alike, and those beyond it come by themselves,
             # they are enough to say that the greatest is beyond it.
-            most = greatest
-        low, high = least if low is None else low, most if high is None else high
+            high = greatest
     return Interval(low=low, high=high, effective=effective)
 
 
@@ -149,21 +151,28 @@ def _likenesses(
     return {level: times_of[limit] for level, limit in limits.items()}
 
 
-def _beyond_parts(
+def _nearer(choose: Callable[[int, int], int], one: int | None, other: int | None) -> int | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return choose(one, other)
+
+
+def _ends_of_parts(
     times: npt.NDArray[np.int64], percent: float, effective: int
 ) -> tuple[int | None, int | None]:
-    """The ends where ranks bound nothing: as far beyond the percentiles of parts as these lie apart.
+    """The ends of an interval by the percentiles of consecutive parts of the run.
 
-    The percentile of the whole lies between those of consecutive parts ("sectioning": Asmussen and Glynn,
-    "Stochastic Simulation", 2007, III.5; Nakayama, "Confidence intervals for quantiles using sectioning",
-    ACM Transactions on Modeling and Computer Simulation 24, 2014), and how far they lie apart says how much
-    the percentile wanders, in nanoseconds and not in ranks: times that hardly vary, and drift by a hair for
-    minutes, are all alike and yet well known. What a run did not see may lie farther out: the more so the
-    likelier it is that no independent sample was beyond the percentile. That this is as far as the parts lie
-    apart where it is as likely as not, ``bench.coverage`` has shown to be enough.
+    The percentile of the whole lies between those of the parts ("sectioning": Asmussen and Glynn,
+    "Stochastic Simulation", 2007, III.5; Nakayama, "Confidence intervals for quantiles using sectioning
+    when applying variance-reduction techniques", ACM Transactions on Modeling and Computer Simulation 24,
+    2014), and how far these lie apart says how much it wanders, in nanoseconds and not in ranks: times
+    that hardly vary, and drift by a hair for minutes, are all alike and yet well known. What the run did not
+    see may lie farther out, the more so the likelier it is that no independent sample was beyond the
+    percentile. As far again as the parts lie apart, where that is as likely as not, is enough on every queue
+    of ``bench.coverage``; no theorem says so.
 
     Returns:
-        None twice if the run is too short to be cut; None below if that is not above 0.
+        None twice if the run is too short to be cut; None below if that end is not above 0.
     """
     share = percent / 100
     if len(times) * min(share, 1 - share) < _PARTS * _BEYOND_IN_PART:
