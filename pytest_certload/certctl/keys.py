@@ -62,13 +62,12 @@ def make_keys(names: Sequence[str]) -> Sequence[KeyPair]:
     return [_make_key(name) for name in names]
 
 
-def read_leaf(pem_chain: str) -> Leaf:
-    """The first certificate of a chain.
-
-    Raises:
-        ValueError: There is none.
-    """
-    return _leaf(x509.load_pem_x509_certificate(pem_chain.encode()))
+def read_leaf(pem_chain: str) -> Leaf | None:
+    """The first certificate of a chain; None when there is none that can be read."""
+    try:
+        return _leaf(x509.load_pem_x509_certificate(pem_chain.encode()))
+    except ValueError:
+        return None
 
 
 def self_signed(name: str) -> Leaf:

@@ -78,7 +78,8 @@ _POLL_SECONDS = 0.01
 # An agent whose poll claims nothing, and how many certificates wait for its CSR.
 _IDLE = """
 SELECT id, (
-    SELECT count(*) FROM jobs WHERE status = 'AwaitingCSR' AND certificate_id IN (
+    SELECT count(*) FROM jobs WHERE status = 'AwaitingCSR' AND type IN ('Renewal', 'Issuance')
+        AND certificate_id IN (
         SELECT certificate_id FROM certificate_target_mappings
         JOIN deployment_targets ON deployment_targets.id = target_id
         WHERE deployment_targets.agent_id = agents.id)) AS awaiting
@@ -320,12 +321,14 @@ class CertctlChecks:
             TARGET_IDS,
             CERTIFICATE_IDS,
         )
-        check_size("targets", row["all"], TARGETS, "03_targets.sql")
-        if row["agents"] != row["all"] or row["mappings"] != CERTIFICATES:
+        check_size("targets", row["all"], self.fleet or TARGETS, "03_targets.sql")
+        certificates = self.fleet or CERTIFICATES
+        if row["agents"] != row["all"] or row["mappings"] != certificates:
             raise PreflightError(
                 f"{row['all']:,} targets are of {row['agents']:,} agents and take "
                 f"{row['mappings']:,} certificates, instead of one agent each and "
-                f"{CERTIFICATES:,} in all: the seed file 03_targets.sql is another one"
+                f"{certificates:,} in all: the seed file 03_targets.sql is missing from the seed "
+                "folder (--certload-seed), or is another one"
             )
         return f"{row['all']:,} targets, one for each agent, take {row['mappings']:,} certificates"
 

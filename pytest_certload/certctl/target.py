@@ -53,7 +53,8 @@ class Target:
             ca_pem: The CA that must have signed it.
 
         Raises:
-            ssl.SSLError: It is not for the name, or not signed by the CA; or none is served.
+            ssl.SSLCertVerificationError: It is not for the name, or not signed by the CA.
+            OSError: None is served for the name.
         """
         # A new one each time: with an old one, a session could be resumed.
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

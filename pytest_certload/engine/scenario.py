@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from inspect import Parameter, iscoroutinefunction, signature
 from random import Random
 from socket import gaierror
+from ssl import SSLError
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -330,7 +331,7 @@ class Iteration(Marks):
             return by_client
         if isinstance(error, TimeoutError):
             return Outcome.TIMEOUT
-        if isinstance(error, (ConnectionError, gaierror)):
+        if isinstance(error, (ConnectionError, SSLError, gaierror)):
             return Outcome.CONNECTION_ERROR
         return Outcome.EXCEPTION
 

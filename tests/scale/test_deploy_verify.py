@@ -88,8 +88,10 @@ async def test_deploy_verify(load: Load, certctl: Certctl, tmp_path: Path) -> No
                 chain = (await response.json())["certificate_pem"]
             leaf = read_leaf(chain)
             iteration.check(
-                leaf.point == key.point, "the certificate that is picked up is for the CSR's key"
+                leaf and leaf.point == key.point,
+                "the certificate that is picked up is for the CSR's key",
             )
+            assert leaf
 
         async with iteration.step("serve"):
             target.deploy(key.name, chain, key.key_pem)
