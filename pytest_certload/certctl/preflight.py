@@ -407,7 +407,7 @@ class CertctlChecks:
         owners = await self.database.fetchval(
             "SELECT count(*) FROM owners WHERE id = $1", API_OWNER
         )
-        check_size("owners of what is entered", owners, 1, "03_api_owner.sql")
+        check_size("owners of what is entered", owners, 1, "05_api_owner.sql")
         return "the token may enter certificates; without a name it is refused"
 
     async def heartbeat(self, preflight: Preflight) -> str:

@@ -252,7 +252,7 @@ def test_an_inventory_that_is_another_one(bench: Bench, own: Server) -> None:
     own.database.execute("DELETE FROM owners WHERE id = 'o-api-loadtest'")
     found = failed(look(bench, own, "inventory"))
     assert list(found) == ["enter-certificate"]
-    assert "the seed file 03_api_owner.sql is missing" in found["enter-certificate"]
+    assert "the seed file 05_api_owner.sql is missing" in found["enter-certificate"]
     other = SessionDatabase(bench.migrated().dsn)
     checks = CertctlChecks(database=other, kind="inventory")
     found = failed(
