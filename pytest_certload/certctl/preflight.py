@@ -23,6 +23,7 @@ from .fleet import (
     ACME_PROFILE,
     AGENT_IDS,
     AGENTS,
+    API_OWNER,
     CERTIFICATE_IDS,
     CERTIFICATES,
     TARGET_IDS,
@@ -31,7 +32,19 @@ from .fleet import (
 )
 from .product import PRODUCT
 
-__all__ = ["DIRECTORY_KEYS", "CertctlChecks"]
+__all__ = ["DIRECTORY_KEYS", "KINDS", "CertctlChecks"]
+
+#: What a load can be about.
+KINDS: Mapping[str, str] = {
+    "agents": "heartbeats",
+    "certificates": "renewals",
+    "inventory": "certificates that are entered and listed",
+    "acme": "ACME without signatures",
+    "work": "what agents are given to do",
+    "deployment": "certificates on their way to their targets",
+    "enrolment": "ACME with signatures",
+    "scheduler": "jobs that it does, and heartbeats beside it",
+}
 
 #: What an ACME directory holds (RFC 8555, 7.1.1; renewalInfo: RFC 9773).
 DIRECTORY_KEYS = frozenset(
@@ -85,9 +98,23 @@ _SCHEMA: Mapping[str, Mapping[str, Sequence[str]]] = {
         "jobs": ("id", "type", "certificate_id", "status", "created_at"),
         "audit_events": _AUDIT_COLUMNS,
     },
+    "inventory": {
+        "managed_certificates": ("id", "name", "owner_id", "status", "expires_at", "created_at"),
+        "owners": ("id", "team_id"),
+        "audit_events": _AUDIT_COLUMNS,
+    },
     "acme": {
         "acme_nonces": ("nonce", "issued_at", "expires_at", "used"),
         "certificate_profiles": ("id", "acme_auth_mode"),
+        "audit_events": _AUDIT_COLUMNS,
+    },
+    "enrolment": {
+        "acme_nonces": ("nonce", "issued_at", "expires_at", "used"),
+        "certificate_profiles": ("id", "acme_auth_mode"),
+        "acme_accounts": ("account_id", "status"),
+        "acme_orders": ("order_id", "account_id", "status"),
+        "managed_certificates": ("id", "name"),
+        "certificate_versions": ("certificate_id", "fingerprint_sha256"),
         "audit_events": _AUDIT_COLUMNS,
     },
     "agents": {
@@ -114,6 +141,16 @@ _SCHEMA = {
     "work": {**_SCHEMA["agents"], **_WORK_SCHEMA},
     "deployment": {**_SCHEMA["certificates"], **_WORK_SCHEMA},
 }
+_SCHEMA = {
+    **_SCHEMA,
+    "scheduler": {
+        **_SCHEMA["agents"],
+        "managed_certificates": ("id", "status"),
+        "jobs": (
+            "id", "type", "certificate_id", "status", "max_attempts", "scheduled_at", "created_at",
+        ),
+    },
+}  # fmt: skip
 _METADATA = ("version", "hostname", "os", "architecture", "ip_address")
 
 
@@ -146,8 +183,7 @@ class CertctlChecks:
 
     Args:
         database: certctl's.
-        kind: What the scenario is about: ``agents``, ``certificates``, ``acme``, ``work`` or
-            ``deployment``.
+        kind: What the scenario is about: one of ``KINDS``.
         fleet: How many agents or certificates there must be; default: all that the seeds make.
 
     Raises:
@@ -159,9 +195,9 @@ class CertctlChecks:
     fleet: int | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in _SCHEMA:
+        if self.kind not in KINDS:
             raise ConfigurationError(
-                f"certctl.preflight: {self.kind!r} is none of {', '.join(sorted(_SCHEMA))}"
+                f"certctl.preflight: {self.kind!r} is none of {', '.join(KINDS)}"
             )
 
     def all(self) -> list[Check]:
@@ -169,9 +205,12 @@ class CertctlChecks:
         own: dict[str, list[Check]] = {
             "agents": [self.agents, self.heartbeat],
             "certificates": [self.certificates, self.bulk_renew],
+            "scheduler": [self.certificates, self.queue, self.agents, self.heartbeat],
+            "inventory": [self.list_certificates, self.enter_certificate],
             "acme": [self.acme],
             "work": [self.agents, self.heartbeat, self.targets, self.poll],
             "deployment": [self.certificates, self.bulk_renew, self.targets, self.poll],
+            "enrolment": [self.acme],
         }
         # The limiter's burst would empty the bucket that the others need.
         return [self.identity, self.clock, self.schema, *own[self.kind], self.limiter]
@@ -317,6 +356,19 @@ class CertctlChecks:
             f"the token may; {agent['id']} is given {agent['awaiting']} jobs, as the database has"
         )
 
+    async def queue(self, _: Preflight) -> str:
+        """No job waits for the scheduler, and none is being done."""
+        rows = await self.database.fetch(
+            "SELECT status, count(*) AS jobs FROM jobs WHERE status IN ('Pending', 'Running') "
+            "GROUP BY 1 ORDER BY 1"
+        )
+        if rows:
+            found = " and ".join(f"{row['jobs']:,} {row['status']}" for row in rows)
+            raise PreflightError(
+                f"the scheduler's queue is not empty, {found}: wait until they are done, or delete them"
+            )
+        return "no job waits for the scheduler"
+
     async def bulk_renew(self, preflight: Preflight) -> str:
         """The token may renew: asked with a certificate that nobody has."""
         path = "/api/v1/certificates/bulk-renew"
@@ -330,6 +382,33 @@ class CertctlChecks:
                 "nothing may be matched or enqueued; the server does something else than certctl"
             )
         return "the token may renew; a certificate that nobody has matches nothing"
+
+    async def list_certificates(self, preflight: Preflight) -> str:
+        """The token may read, and the list counts what is in the database."""
+        path = "/api/v1/certificates"
+        answer = await self._ask(preflight, "GET", f"{path}?per_page=1", audited=path)
+        document = answer.json()
+        if answer.status != 200 or not isinstance(document, dict):
+            raise _unexpected("GET", path, answer)
+        there = await self.database.fetchval("SELECT count(*) FROM managed_certificates")
+        if document.get("total") != there:
+            raise PreflightError(
+                f"GET {path} counts {document.get('total')} certificates and the database has "
+                f"{there}: the server reads another database (--certload-dsn), or is at work"
+            )
+        return f"{there:,} certificates, and the list counts them"
+
+    async def enter_certificate(self, preflight: Preflight) -> str:
+        """The token may enter certificates: asked without one, so that none is; and its owner is there."""
+        path = "/api/v1/certificates"
+        answer = await self._ask(preflight, "POST", path, json={}, audited=path)
+        if answer.status != 400 or answer.kind != "application/json":
+            raise _unexpected("POST", path, answer)
+        owners = await self.database.fetchval(
+            "SELECT count(*) FROM owners WHERE id = $1", API_OWNER
+        )
+        check_size("owners of what is entered", owners, 1, "05_api_owner.sql")
+        return "the token may enter certificates; without a name it is refused"
 
     async def heartbeat(self, preflight: Preflight) -> str:
         """The token may send heartbeats: one is sent as an agent's, found, and taken back."""
@@ -424,12 +503,23 @@ class CertctlChecks:
             return f"{found}; answered too slowly to tell a limiter of {_REFILL} a second"
         return found
 
-    async def _ask(self, preflight: Preflight, method: str, path: str, **options: Any) -> _Answer:
-        """Ask, and wait for the audit row: it is written after the answer, and is not the load's."""
-        rows = await self._audit_rows(path)
+    async def _ask(
+        self, preflight: Preflight, method: str, path: str, *, audited: str = "", **options: Any
+    ) -> _Answer:
+        """Ask, and wait for the audit row: it is written after the answer, and is not the load's.
+
+        Args:
+            preflight: Makes the request.
+            method: Its method.
+            path: Its path.
+            audited: The path without query, of an answer that leaves an audit row whatever its status;
+                default: an answer below 300 leaves one.
+            **options: Its other parts.
+        """
+        rows = await self._audit_rows(audited or path)
         answer = await _ask(preflight, method, path, **options)
-        if answer.status < 300 and answer.kind != "text/html":
-            await self._settle(path, rows + 1)
+        if (audited or answer.status < 300) and answer.kind != "text/html":
+            await self._settle(audited or path, rows + 1)
         return answer
 
     async def _audit_rows(self, path: str) -> int:

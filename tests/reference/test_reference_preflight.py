@@ -21,10 +21,18 @@ from pytest_certload.units import seconds
 from .conftest import LOOPBACK, READER, ROOT, Bench, Questions, Server
 
 FLEET = 3
-KINDS = ("agents", "certificates", "acme", "work", "deployment")
+KINDS = ("agents", "certificates", "inventory", "acme", "work", "deployment")
 NAMES = {
     "agents": ["identity", "clock", "schema", "agents", "heartbeat", "limiter"],
     "certificates": ["identity", "clock", "schema", "certificates", "bulk-renew", "limiter"],
+    "inventory": [
+        "identity",
+        "clock",
+        "schema",
+        "list-certificates",
+        "enter-certificate",
+        "limiter",
+    ],
     "acme": ["identity", "clock", "schema", "acme", "limiter"],
     "work": ["identity", "clock", "schema", "agents", "heartbeat", "targets", "poll", "limiter"],
     "deployment": [
@@ -114,7 +122,14 @@ def test_a_good_server_passes_and_nothing_is_left_behind(
         added = int(own.database.value("SELECT count(*) FROM audit_events")) - rows
         assert failed(found) == {}
         assert list(found) == NAMES[kind]
-        expected = {"agents": 1, "certificates": 2, "acme": 2, "work": 2, "deployment": 3}
+        expected = {
+            "agents": 1,
+            "certificates": 2,
+            "inventory": 2,
+            "acme": 2,
+            "work": 2,
+            "deployment": 3,
+        }
         assert added == expected[kind]
         assert found["identity"].detail.startswith("certctl reference server")
         assert found["limiter"].detail.startswith("150 requests in ")
@@ -129,6 +144,7 @@ def test_a_good_server_passes_and_nothing_is_left_behind(
             {
                 "heartbeat": r"POST \S+/heartbeat is answered 403: .*CERTCTL_API_KEYS_NAMED",
                 "bulk-renew": r"POST \S+bulk-renew is answered 403: .*CERTCTL_API_KEYS_NAMED",
+                "enter-certificate": r"POST \S+ is answered 403: .*CERTCTL_API_KEYS_NAMED",
                 "acme": r"GET \S+/directory answers 500 .*prof-loadtest is in the database",
             },
         ),
@@ -137,6 +153,7 @@ def test_a_good_server_passes_and_nothing_is_left_behind(
             {
                 "heartbeat": r"POST \S+/heartbeat answers 500 .*look into the server's log",
                 "bulk-renew": r"POST \S+bulk-renew answers 500 .*look into the server's log",
+                "enter-certificate": r"POST \S+ answers 500 .*look into the server's log",
                 "acme": r"GET \S+/directory answers HTML: .*empty directory .* /app/web/dist",
             },
         ),
@@ -198,7 +215,11 @@ def test_the_dashboard_in_place_of_acme(bench: Bench) -> None:
 
 
 def test_a_key_that_may_only_read_and_one_that_nobody_has(bench: Bench, own: Server) -> None:
-    for kind, name in (("agents", "heartbeat"), ("certificates", "bulk-renew")):
+    for kind, name in (
+        ("agents", "heartbeat"),
+        ("certificates", "bulk-renew"),
+        ("inventory", "enter-certificate"),
+    ):
         found = failed(look(bench, own, kind, key=READER))
         assert list(found) == [name]
         assert "403: the token may not do that" in found[name]
@@ -225,6 +246,26 @@ def test_certificates_that_are_renewed_already(bench: Bench, own: Server) -> Non
     assert own.renew({"certificate_ids": ["cert-loadtest-bulk-00001"]}).status == 200
     found = failed(look(bench, own, "certificates"))
     assert "of 3 certificates 1 are not Active, and they have 1 jobs" in found["certificates"]
+
+
+def test_an_inventory_that_is_another_one(bench: Bench, own: Server) -> None:
+    own.database.execute("DELETE FROM owners WHERE id = 'o-api-loadtest'")
+    found = failed(look(bench, own, "inventory"))
+    assert list(found) == ["enter-certificate"]
+    assert "the seed file 05_api_owner.sql is missing" in found["enter-certificate"]
+    other = SessionDatabase(bench.migrated().dsn)
+    checks = CertctlChecks(database=other, kind="inventory")
+    found = failed(
+        asyncio.run(
+            ask(
+                [checks.list_certificates],
+                f"https://{LOOPBACK}:{own.port}",
+                ca_path=bench.authority.ca_path,
+                headers={"Authorization": f"Bearer {own.admin}"},
+            )
+        )
+    )
+    assert "its audit row is not there" in found["list-certificates"]
 
 
 def test_a_profile_that_no_seed_brought(bench: Bench, own: Server) -> None:

@@ -27,6 +27,7 @@ from .certificate_rows import find_certificate, find_targets, store_version, upd
 from .clock import server_clock
 from .config import Config
 from .job_rows import jobs_of, set_status, store_deployment
+from .notifications import notify_owner
 from .target_rows import find_target
 from .web import Answer, Request, api_error, json_answer
 
@@ -41,13 +42,6 @@ SELECT id, name, description, allowed_key_algorithms, max_ttl_seconds, allowed_e
     required_csr_attributes, acme_auth_mode, requires_approval, enabled, created_at, updated_at
 FROM certificate_profiles WHERE id = $1
 """
-_OWNER = "SELECT id, name, email, team_id, created_at, updated_at FROM owners WHERE id = $1"
-_NOTIFY = (
-    "INSERT INTO notification_events (id, type, certificate_id, channel, recipient, message,"
-    " sent_at, status, error, created_at)"
-    " VALUES ($1, 'RenewalSuccess', $2, 'Email', $3, $4, NULL, 'pending', NULL, $5) RETURNING id"
-)
-_NOTIFIED = "UPDATE notification_events SET status = 'sent', sent_at = $2 WHERE id = $1"
 _log = logging.getLogger(__name__)
 
 
@@ -239,21 +233,14 @@ class Signing:
             raise _Refused(str(error)) from error
 
     async def _notify(self, connection: Any, certificate: Any, issued: Issued) -> None:
-        """What a mail would say is written down, and counts as sent: no server for mail is set up."""
-        try:
-            owner = await connection.fetchrow(_OWNER, certificate["owner_id"])
-            notification = self._id("notif")
-            await connection.fetchval(
-                _NOTIFY,
-                notification,
-                certificate["id"],
-                certificate["owner_id"] if owner is None else owner["email"],
-                f"{certificate['common_name']} is renewed, until {issued.not_after:%Y-%m-%d}.",
-                self._clock(),
-            )
-            await connection.execute(_NOTIFIED, notification, self._clock())
-        except asyncpg.PostgresError as error:
-            _log.error("notification of %s: %s", certificate["id"], error)
+        await notify_owner(
+            connection,
+            self._id("notif"),
+            certificate,
+            kind="RenewalSuccess",
+            message=f"{certificate['common_name']} is renewed, until {issued.not_after:%Y-%m-%d}.",
+            now=self._clock(),
+        )
 
     async def _note(
         self,
