@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,17 +31,23 @@ __all__ = [
 ]
 
 MARKER_HELP = (
-    "scale(base_url=None, name=None, state='seeded', thresholds=()): a load test; runs only when -m "
+    "scale(base_url=None, name=None, state='seeded', server_env={}, thresholds=()): a load test; runs only when -m "
     "selects it (pytest -m scale). base_url: the server, for tests that need no stack; name: the scenario's name "
     "in reports; state: 'keep' starts from what the tests before left in the stack's database; "
+    "server_env: environment variables that the stack's server runs with; "
     "thresholds: conditions on its loads as text, such as ['p(95)<500', 'rate<0.001']."
 )
 
 
-_FIXTURES = frozenset({"load", "certload_stack", "certload_database", "certctl"})
+_FIXTURES = frozenset(
+    {"load", "certload_stack", "certload_database", "certload_connectors", "certctl"}
+)
 
 #: What a load test on a stack of our own starts from: its seeds, or what is there.
 STATES = ("seeded", "keep")
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +57,7 @@ class ScaleMark:
     base_url: str | None = None
     name: str | None = None
     state: str = STATES[0]
+    server_env: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     thresholds: tuple[Threshold, ...] = ()
 
 
@@ -75,20 +83,38 @@ def touches_load(item: pytest.Item) -> bool:
 
 
 def read_mark(item: pytest.Item) -> ScaleMark:
-    """The marker's keywords, the closest marker first.
+    """The marker's keywords, the closest marker first; of ``server_env`` each variable by itself.
 
     Raises:
-        pytest.UsageError: A keyword that the marker does not have, a positional argument, or thresholds
-            that cannot be read.
+        pytest.UsageError: A keyword that the marker does not have, a positional argument, thresholds
+            that cannot be read, or keywords that do not go together.
     """
     values: dict[str, Any] = {}
     for mark in item.iter_markers("scale"):
         _check(item, mark)
         for key, value in mark.kwargs.items():
             values.setdefault(key, value)
+    if "server_env" in values:
+        values["server_env"] = _server_env(item)
+        for key, value in (("base_url", None), ("state", STATES[0])):
+            if values.get(key, value) != value:
+                raise pytest.UsageError(
+                    f"{item.nodeid}: scale({key}={values[key]!r}, server_env=…): the server is not "
+                    "started for such a test; leave one of them out"
+                )
     if "thresholds" in values:
         values["thresholds"] = _thresholds(item, values["thresholds"])
     return ScaleMark(**values)
+
+
+def _server_env(item: pytest.Item) -> Mapping[str, str]:
+    """All variables; of one that stands in several markers the closest value, of one test's the last."""
+    found: dict[str, str] = {}
+    for node in item.listchain():
+        for mark in node.own_markers:
+            if mark.name == "scale":
+                found |= mark.kwargs.get("server_env", _NOTHING)
+    return found
 
 
 def _thresholds(item: pytest.Item, value: object) -> tuple[Threshold, ...]:
@@ -115,12 +141,26 @@ def _check(item: pytest.Item, mark: Mark) -> None:
             f"not {mark.args[0]!r}"
         )
     for key, value in mark.kwargs.items():
-        if key != "thresholds" and not isinstance(value, str):
+        if key == "server_env":
+            _check_server_env(item, value)
+        elif key != "thresholds" and not isinstance(value, str):
             raise pytest.UsageError(f"{item.nodeid}: scale({key}={value!r}): {key} must be text")
     state = mark.kwargs.get("state", STATES[0])
     if state not in STATES:
         raise pytest.UsageError(
             f"{item.nodeid}: scale(state={state!r}): choose {' or '.join(map(repr, STATES))}"
+        )
+
+
+def _check_server_env(item: pytest.Item, value: object) -> None:
+    usable = isinstance(value, Mapping) and all(
+        isinstance(name, str) and _VARIABLE.fullmatch(name) and isinstance(text, str)
+        for name, text in value.items()
+    )
+    if not usable:
+        raise pytest.UsageError(
+            f"{item.nodeid}: scale(server_env={value!r}): write a dict of names and texts, such as "
+            "{'LOG_LEVEL': 'debug'}"
         )
 
 

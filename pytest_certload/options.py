@@ -314,7 +314,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(name="server-port", metavar="PORT", parse=_port, default="0",
            help="port of the server that the stack starts (default: any free one)"),
     Option(name="server-env", metavar="NAME=VALUE", parse=_pair, several=True, secret=True,
-           help="environment variable for the server that the stack starts"),
+           help="environment variable for the server that the stack starts; of an external one, "
+                "what it runs with"),
     Option(name="boot-timeout", metavar="TIME", parse=_duration, default="60s",
            help="how long the server may take to become ready (default: 60s)"),
 )

@@ -19,7 +19,16 @@ __all__ = ["breaches", "compare", "noted_differences", "profile_differences"]
 
 #: Facts of a stack without which figures mean something else; all settings of Postgres beside them. What
 #: is measured, the server, may differ: it is why one compares.
-_DECISIVE = ("stack", "host", "reference_server", "cpu_count", "seeds", "transport", "connections")
+_DECISIVE = (
+    "stack",
+    "host",
+    "reference_server",
+    "cpu_count",
+    "seeds",
+    "transport",
+    "connections",
+    "server_env",
+)
 _SETTING = "postgres_"
 _NOT_THERE = "none"
 

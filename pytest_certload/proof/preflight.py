@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from inspect import isawaitable
@@ -21,7 +21,15 @@ from pytest_certload.stack.server import explain
 
 from .findings import CheckFinding
 
-__all__ = ["Check", "Preflight", "check_of", "failure_of", "make_checks", "reachable"]
+__all__ = [
+    "Check",
+    "Preflight",
+    "check_of",
+    "failure_of",
+    "make_checks",
+    "reachable",
+    "server_environment",
+]
 
 #: One check: what was found, in a line; raises what is wrong, and what to do.
 Check = Callable[["Preflight"], Awaitable[object]]
@@ -52,6 +60,17 @@ class Preflight:
     rate: float | None
     iterations: int | None
     stack_database: SessionDatabase | None = None
+    reductions: list[str] = field(default_factory=list, repr=False)
+
+    def reduce(self, why: str) -> None:
+        """Say that the load will be less than the test states, as the server cannot do all of it.
+
+        The run is then marked as reduced in every report. What is left out the test itself must leave out.
+
+        Args:
+            why: What is measured, and why no more: ``up to the order, as finalize is answered 500``.
+        """
+        self.reductions.append(why)
 
     @property
     def database(self) -> SessionDatabase:
@@ -88,12 +107,12 @@ def reachable(endpoint: Endpoint) -> Check:
     Nothing is asked, so that the server's own counts of requests begin with the load.
     """
 
-    async def reachable(preflight: Preflight) -> str:
-        parts = urlsplit(preflight.base_url)
+    async def reachable(_: Preflight) -> str:
+        parts = urlsplit(endpoint.base_url)
         secure = parts.scheme == "https"
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
-                _, writer = await asyncio.open_connection(
+                _reader, writer = await asyncio.open_connection(
                     parts.hostname,
                     parts.port or (443 if secure else 80),
                     ssl=tls_context(endpoint.ca_path) if secure else None,
@@ -105,6 +124,31 @@ def reachable(endpoint: Endpoint) -> Check:
         return f"{parts.netloc}{f', {tls.version()}' if tls else ''}"
 
     return reachable
+
+
+def server_environment(wanted: Mapping[str, str], declared: Mapping[str, str]) -> Check:
+    """The check that a server which is not ours to start runs with what the test asks for.
+
+    No server says what it was started with, so whoever started it does.
+
+    Args:
+        wanted: Variables of ``scale(server_env=…)``.
+        declared: Those of ``--certload-server-env``; other values than the wanted ones are the options'
+            right, as with a server of our own.
+    """
+
+    async def server_environment(_: Preflight) -> str:
+        missing = [f"{name}={value}" for name, value in wanted.items() if name not in declared]
+        if missing:
+            raise PreflightError(
+                f"the test wants a server that runs with {' '.join(missing)}, and the external one is "
+                "not ours to start: start it so, and say so with "
+                + " ".join(f"--certload-server-env {variable}" for variable in missing)
+            )
+        said = " ".join(f"{name}={declared[name]}" for name in wanted)
+        return f"{said}, as --certload-server-env says"
+
+    return server_environment
 
 
 async def make_checks(checks: Iterable[Check], preflight: Preflight) -> list[CheckFinding]:

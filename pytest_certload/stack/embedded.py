@@ -87,16 +87,17 @@ def open_embedded(
             token=token,
             secret=secrets.token_hex(32),
         )
-        environment = {
+        own = {
             **{k: v for k, v in os.environ.items() if not k.startswith(NOT_INHERITED)},
             **product.environment(setup),
-            **request.server_environment,
         }
         argv = [sys.executable, "-m", product.reference_module]
 
         announce("reference server: migrating the schema")
         migration = workspace.spawn(
-            [*argv, product.migrate_argument], log_name="migrate.log", env=environment
+            [*argv, product.migrate_argument],
+            log_name="migrate.log",
+            env={**own, **request.server_environment},
         )
         try:
             if migration.wait(request.boot_timeout) != 0:
@@ -111,7 +112,8 @@ def open_embedded(
         server = _Server(
             workspace=workspace,
             argv=argv,
-            environment=environment,
+            environment=own,
+            asked_for=request.server_environment,
             listener=listener,
             endpoint=endpoint,
             product=product,
@@ -156,6 +158,7 @@ class _Server:
         workspace: Workspace,
         argv: Sequence[str],
         environment: Mapping[str, str],
+        asked_for: Mapping[str, str],
         listener: socket.socket,
         endpoint: Endpoint,
         product: ProductSpec,
@@ -164,6 +167,7 @@ class _Server:
         self._workspace = workspace
         self._argv = argv
         self._environment = environment
+        self._asked_for = asked_for
         self._first: socket.socket | None = listener
         self._port = int(listener.getsockname()[1])
         self._endpoint = endpoint
@@ -186,13 +190,14 @@ class _Server:
             self._child.stop()
             self._child = None
 
-    def start(self) -> None:
+    def start(self, environment: Mapping[str, str]) -> None:
         listener, self._first = self._first or _listen(self._port), None
         with listener:
             child = self._child = self._workspace.spawn(
                 [*self._argv, "--fd", str(listener.fileno())],
                 log_name="server.log",
-                env=self._environment,
+                # What the options ask for is above what a test asks for.
+                env={**self._environment, **environment, **self._asked_for},
                 pass_fds=(listener.fileno(),),
             )
         # Closed here: its copy is the only one that counts now, a connection after its end is refused.

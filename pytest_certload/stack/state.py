@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from time import monotonic
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from pytest_certload.database import Database, StatementError, other_database, run_sync
@@ -30,6 +31,8 @@ SETTLE_SECONDS = 2.0
 # Through the write-ahead log, a copy does not wait until all that a load has changed is on disk; file
 # by file, between two checkpoints, a large one is not written twice.
 LARGE = 1 << 28
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 _LATEST = (
     "SELECT pg_snapshot_xmax(pg_current_snapshot())::text, count(backend_xid) FROM pg_stat_activity"
@@ -65,8 +68,11 @@ class Server(Protocol):
     def stop(self) -> None:
         """End it in order, so that it writes what it still has to write; if it runs."""
 
-    def start(self) -> None:
+    def start(self, environment: Mapping[str, str]) -> None:
         """Start it, and return when it is ready and takes an authorised call.
+
+        Args:
+            environment: Variables added to its own.
 
         Raises:
             StackError: It is not.
@@ -102,19 +108,27 @@ class SeededState:
         self._announce = announce
         self._origin = AS_SEEDED
         self._latest: str | None = None
+        self._environment = _NOTHING
         run_sync(self._make_template())
 
-    def start(self) -> None:
+    def start(self, environment: Mapping[str, str] = _NOTHING) -> None:
         """Start the server, and take note of the state that it starts from.
+
+        Args:
+            environment: Variables added to its own.
 
         Raises:
             StackError: It does not start.
         """
-        self._server.start()
+        self._server.start(environment)
+        self._environment = environment
         self._latest = run_sync(_settled(self._dsn))
 
-    def restore(self) -> str:
-        """Go back to the seeded state, if anything was written since, or the server has ended.
+    def restore(self, environment: Mapping[str, str] = _NOTHING) -> str:
+        """Go back to the seeded state, if anything was written since, or the server is not as wanted.
+
+        Args:
+            environment: Variables added to the server's own.
 
         Returns:
             Where the state comes from, in words.
@@ -122,7 +136,8 @@ class SeededState:
         Raises:
             StackError: The database cannot be cloned, or the server does not start.
         """
-        if self._server.alive() and self._latest == run_sync(_latest(self._dsn)):
+        as_wanted = self._server.alive() and self._environment == environment
+        if as_wanted and self._latest == run_sync(_latest(self._dsn)):
             return self._origin
         # Until all of it is done, whoever asks next goes all the way again.
         self._latest = None
@@ -131,10 +146,12 @@ class SeededState:
         cloned = monotonic() - began
         self._server.stop()
         run_sync(self._replace())
-        self.start()
+        self.start(environment)
         self._origin = f"template, cloned in {cloned:.2f} s"
+        given = "".join(f" {name}={value}" for name, value in environment.items())
         self._announce(
-            f"state: cloned in {cloned:.2f} s, server started anew, {monotonic() - began:.2f} s in all"
+            f"state: cloned in {cloned:.2f} s, server started anew{given and f' with{given}'}, "
+            f"{monotonic() - began:.2f} s in all"
         )
         return self._origin
 

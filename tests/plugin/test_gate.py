@@ -148,14 +148,31 @@ def test_nothing_selected_says_so(pytester: pytest.Pytester) -> None:
     [
         (
             "scale(speed=5)",
-            "*has no keyword 'speed'; it takes base_url, name, state and thresholds",
+            "*has no keyword 'speed'; it takes base_url, name, server_env, state and thresholds",
         ),
         ("scale(state='old')", "*scale(state='old'): choose 'seeded' or 'keep'"),
         (
             "scale('http://x')",
-            "*takes keywords only (base_url, name, state and thresholds), not 'http://x'",
+            "*takes keywords only (base_url, name, server_env, state and thresholds), not 'http://x'",
         ),
         ("scale(name=5)", "*scale(name=5): name must be text"),
+        (
+            "scale(server_env=['A=1'])",
+            "*scale(server_env=*'A=1'*): write a dict of names and texts*",
+        ),
+        (
+            "scale(server_env={'A': 1})",
+            "*scale(server_env={'A': 1}): write a dict of names and te*",
+        ),
+        ("scale(server_env={'A=': ''})", "*scale(server_env={'A=': ''}): write a dict of names a*"),
+        (
+            "scale(server_env={'A': '1'}, state='keep')",
+            "*scale(state='keep', server_env=…): the server is not started for such a test*",
+        ),
+        (
+            "scale(server_env={'A': '1'}, base_url='http://127.0.0.1:1')",
+            "*scale(base_url=*, server_env=…): the server is not started for such a test*",
+        ),
     ],
 )
 def test_unknown_marker_keywords(

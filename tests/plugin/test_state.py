@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from .conftest import Target
@@ -21,8 +23,8 @@ def note(text):
         file.write(text + "\\n")
 
 
-def restore():
-    note("restored")
+def restore(environment):
+    note("restored" + "".join(" " + "=".join(variable) for variable in environment.items()))
     if Path("broken").exists():
         Path("broken").unlink()
         raise StackError("The database cannot be put back: End the sessions that are on it.")
@@ -130,6 +132,79 @@ def test_a_state_that_does_not_come_back_is_one_error(
         ]
     )
     assert "Traceback" not in result.stdout.str()
-    assert "face.py" not in result.stdout.str()
+    assert "keeper.py" not in result.stdout.str()
     assert "test_second" not in noted(pytester), "no load on a state that nobody knows"
     assert noted(pytester).count("restored") == 2, "and the next test is tried again"
+
+
+ENVIRONMENTS = """
+@pytest.mark.scale(server_env={"LEVEL": "debug", "POOL": "5"})
+class TestOfSettings:
+    @pytest.mark.parametrize("pool", [
+        "5",
+        pytest.param("9", marks=pytest.mark.scale(server_env={"POOL": "9"})),
+    ])
+    async def test_pool(self, load, certload_stack, pool):
+        assert load.server_env["POOL"] == pool
+        await make(load)
+
+@pytest.mark.scale
+async def test_plain(load, certload_stack):
+    assert "LEVEL" not in load.server_env
+    await make(load)
+"""
+
+
+def test_a_test_says_what_its_server_runs_with(pytester: pytest.Pytester, target: Target) -> None:
+    write(pytester, target, ENVIRONMENTS)
+    pytester.runpytest("-m", "scale").assert_outcomes(passed=3)
+    assert (pytester.path / "noted").read_text("utf-8").splitlines() == [
+        # Also before the first test on the stack.
+        *("restored LEVEL=debug POOL=5", "test_pool[5]"),
+        *("restored LEVEL=debug POOL=9", "test_pool[9]", "restored", "test_plain"),
+    ]
+    summary = json.loads((pytester.path / "results" / "summary-pool-9.json").read_text("utf-8"))
+    assert summary["stack"]["server_env"] == "LEVEL=debug POOL=9"
+    summary = json.loads((pytester.path / "results" / "summary-plain.json").read_text("utf-8"))
+    assert "server_env" not in summary["stack"]
+
+
+def test_the_options_are_above_it(pytester: pytest.Pytester, target: Target) -> None:
+    tests = """
+@pytest.mark.scale(server_env={"LEVEL": "debug", "POOL": "5"})
+async def test_it(load, certload_stack):
+    assert load.server_env == {"LEVEL": "debug", "POOL": "7", "MORE": "1"}
+    await make(load)
+"""
+    write(pytester, target, tests)
+    options = ("--certload-server-env=POOL=7", "--certload-server-env=MORE=1")
+    pytester.runpytest("-m", "scale", *options).assert_outcomes(passed=1)
+    summary = json.loads((pytester.path / "results" / "summary-it.json").read_text("utf-8"))
+    assert summary["stack"]["server_env"] == "LEVEL=debug POOL=7"
+
+
+def test_a_server_that_does_not_start_so_is_that_tests_error(
+    pytester: pytest.Pytester, target: Target
+) -> None:
+    write(pytester, target, ENVIRONMENTS)
+    (pytester.path / "broken").touch()
+    result = pytester.runpytest("-m", "scale")
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*ERROR at setup of TestOfSettings.test_pool?5?*"])
+
+
+def test_of_an_external_server_the_options_must_say_it(
+    pytester: pytest.Pytester, target: Target
+) -> None:
+    write(pytester, target, ENVIRONMENTS, restore="None")
+    result = pytester.runpytest("-m", "scale")
+    result.assert_outcomes(passed=1, failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*a server that runs with LEVEL=debug POOL=5, and the external one is not ours to start: *"
+        ]
+    )
+    result.stdout.fnmatch_lines(["*say so with --certload-server-env LEVEL=debug --certload-s*"])
+    said = ("--certload-server-env=LEVEL=debug", "--certload-server-env=POOL=5")
+    result = pytester.runpytest("-m", "scale", "-k", "test_pool", *said)
+    result.assert_outcomes(passed=1, failed=1, deselected=1)

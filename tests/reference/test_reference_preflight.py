@@ -21,7 +21,7 @@ from pytest_certload.units import seconds
 from .conftest import LOOPBACK, READER, ROOT, Bench, Questions, Server
 
 FLEET = 3
-KINDS = ("agents", "certificates", "inventory", "acme")
+KINDS = ("agents", "certificates", "inventory", "acme", "work", "deployment")
 NAMES = {
     "agents": ["identity", "clock", "schema", "agents", "heartbeat", "limiter"],
     "certificates": ["identity", "clock", "schema", "certificates", "bulk-renew", "limiter"],
@@ -34,6 +34,17 @@ NAMES = {
         "limiter",
     ],
     "acme": ["identity", "clock", "schema", "acme", "limiter"],
+    "work": ["identity", "clock", "schema", "agents", "heartbeat", "targets", "poll", "limiter"],
+    "deployment": [
+        "identity",
+        "clock",
+        "schema",
+        "certificates",
+        "bulk-renew",
+        "targets",
+        "poll",
+        "limiter",
+    ],
 }
 
 
@@ -111,7 +122,15 @@ def test_a_good_server_passes_and_nothing_is_left_behind(
         added = int(own.database.value("SELECT count(*) FROM audit_events")) - rows
         assert failed(found) == {}
         assert list(found) == NAMES[kind]
-        assert added == {"agents": 1, "certificates": 2, "inventory": 2, "acme": 2}[kind]
+        expected = {
+            "agents": 1,
+            "certificates": 2,
+            "inventory": 2,
+            "acme": 2,
+            "work": 2,
+            "deployment": 3,
+        }
+        assert added == expected[kind]
         assert found["identity"].detail.startswith("certctl reference server")
         assert found["limiter"].detail.startswith("150 requests in ")
     assert traces(own.database) == before
@@ -233,7 +252,7 @@ def test_an_inventory_that_is_another_one(bench: Bench, own: Server) -> None:
     own.database.execute("DELETE FROM owners WHERE id = 'o-api-loadtest'")
     found = failed(look(bench, own, "inventory"))
     assert list(found) == ["enter-certificate"]
-    assert "the seed file 03_api_owner.sql is missing" in found["enter-certificate"]
+    assert "the seed file 05_api_owner.sql is missing" in found["enter-certificate"]
     other = SessionDatabase(bench.migrated().dsn)
     checks = CertctlChecks(database=other, kind="inventory")
     found = failed(
@@ -318,6 +337,46 @@ def test_a_server_that_is_another_product(own: Server) -> None:
     found = failed(asyncio.run(ask_a_stranger(answer, own)))
     assert "is no certctl: /api/v1/version answers 200 '<html>'; correct" in found["identity"]
     assert "answers HTML: the server is no certctl" in found["bulk-renew"]
+
+
+def test_targets_that_are_missing_or_shared(bench: Bench, own: Server) -> None:
+    own.database.execute(
+        "UPDATE deployment_targets SET agent_id = 'ag-loadtest-00001' "
+        "WHERE id = 'tg-loadtest-00002'"
+    )
+    found = failed(look(bench, own, "work"))
+    assert list(found) == ["targets"]
+    assert "3 targets are of 2 agents and take 3 certificates, instead of" in found["targets"]
+    own.database.execute("DELETE FROM deployment_targets WHERE id = 'tg-loadtest-00002'")
+    found = failed(look(bench, own, "deployment"))
+    assert list(found) == ["targets"]
+    assert "has 2 load-test targets and the scenario wants 3: the seed file 03_" in found["targets"]
+
+
+def test_a_poll_claims_nothing(bench: Bench, own: Server) -> None:
+    own.database.execute(
+        "INSERT INTO jobs (id, type, certificate_id, target_id, agent_id, status, scheduled_at) "
+        "SELECT 'job-' || id, 'Deployment', 'cert-loadtest-bulk-00001', id, "
+        "CASE WHEN id = 'tg-loadtest-00001' THEN agent_id END, 'Pending', now() "
+        "FROM deployment_targets WHERE id < 'tg-loadtest-00003'"
+    )
+    own.database.execute(
+        "INSERT INTO jobs (id, type, certificate_id, status, scheduled_at) "
+        "VALUES ('job-csr', 'Renewal', 'cert-loadtest-bulk-00003', 'AwaitingCSR', now())"
+    )
+    found = look(bench, own, "work")
+    assert failed(found) == {}
+    assert "ag-loadtest-00003 is given 1 jobs, as the database has" in found["poll"].detail
+    pending = "SELECT count(*) FROM jobs WHERE status = 'Pending'"
+    assert own.database.value(pending) == 2
+    # Busy all of them, there is nobody to ask as.
+    own.database.execute("UPDATE jobs SET agent_id = 'ag-loadtest-00003' WHERE id = 'job-csr'")
+    own.database.execute(
+        "UPDATE jobs SET type = 'Deployment', status = 'Pending' WHERE id = 'job-csr'"
+    )
+    found = look(bench, own, "work")
+    assert "every agent of the fleet has Pending deployments" in failed(found)["poll"]
+    assert own.database.value(pending) == 3
 
 
 async def ask_a_stranger(answer: Any, server: Server) -> dict[str, CheckFinding]:

@@ -9,6 +9,7 @@ import pytest
 
 from pytest_certload import (
     ConstantArrivalRate,
+    Duration,
     Iteration,
     Load,
     RunResult,
@@ -90,18 +91,19 @@ async def test_api_tier(load: Load, certctl: Certctl) -> None:
 
     load.after_death(prove)
     load.watch(certctl.audit_backlog(load))
+    executor = ConstantArrivalRate(rate=RATE, duration=DURATION, max_in_flight=200)
     result = await load.run(
         Scenario(
             name="issuance-acceptance",
             iteration=enter,
-            executor=ConstantArrivalRate(rate=RATE, duration=DURATION, max_in_flight=200),
+            executor=executor,
         ),
         Scenario(
             name="certificate-list",
             iteration=read,
-            executor=ConstantArrivalRate(rate=RATE, duration=DURATION, max_in_flight=200),
+            executor=executor,
             # Five seconds in five minutes, and as much less as the load is shorter.
-            start=seconds(load.planned_duration(DURATION).total_seconds / 60),
+            start=Duration(load.planned(executor).duration // 60),
         ),
         preflight=certctl.preflight("inventory"),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,6 +28,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.given: list[Mapping[str, str]] = []
         self.runs = False
 
     def alive(self) -> bool:
@@ -37,8 +38,9 @@ class Recorder:
         self.asked.append("stop")
         self.runs = False
 
-    def start(self) -> None:
+    def start(self, environment: Mapping[str, str]) -> None:
         self.asked.append("start")
+        self.given.append(environment)
         self.runs = True
 
 
@@ -127,6 +129,17 @@ def test_where_nothing_was_written_nothing_is_done(
     assert server.asked == ["start", "stop", "start"]
 
 
+def test_the_server_runs_with_what_it_is_given_until_the_next_time(
+    state: SeededState, server: Recorder, said: list[str]
+) -> None:
+    state.restore({"LEVEL": "debug"})
+    state.restore({"LEVEL": "debug"})
+    state.restore()
+    assert server.given == [{}, {"LEVEL": "debug"}, {}]
+    assert "server started anew with LEVEL=debug, " in said[0]
+    assert "server started anew, " in said[1]
+
+
 def test_a_server_that_has_ended_is_started(state: SeededState, server: Recorder) -> None:
     server.runs = False
     state.restore()
@@ -167,7 +180,7 @@ def test_the_server_finds_the_clone_when_it_is_started(
 ) -> None:
     found: list[object] = []
 
-    def start() -> None:
+    def start(_: Mapping[str, str]) -> None:
         found.append(run(dsn, "SELECT count(*) FROM agents"))
         server.runs = True
 
@@ -223,7 +236,7 @@ def test_a_refresh_that_is_refused_is_named(
 def test_a_server_that_does_not_start_is_started_the_next_time(
     state: SeededState, dsn: str, server: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail() -> None:
+    def fail(_: Mapping[str, str]) -> None:
         raise StackError("not ready")
 
     run(dsn, "DELETE FROM agents")
