@@ -23,7 +23,7 @@ from pytest_certload.certctl.reference.wire import LATE_SECONDS
 from pytest_certload.errors import ConfigurationError
 from tests.reference import faults_agents
 
-from . import faults_acme
+from . import faults_acme, faults_certificates
 
 if TYPE_CHECKING:
     from .conftest import Bench, Reply, Server
@@ -320,6 +320,7 @@ EFFECTS: dict[str, Callable[[Server], None]] = {
     "wrong-length": wrong_length,
     **faults_acme.EFFECTS,
     **faults_agents.EFFECTS,
+    **faults_certificates.EFFECTS,
 }
 
 

@@ -124,9 +124,9 @@ class Renewals:
         ``?force=true``, or ``{"force": true}`` as JSON, renews one that is being renewed already.
         """
         row = await connection.fetchrow(SELECT, certificate_id)
-        if row is None:
-            return api_error(404, "Certificate not found", request.id)
-        if not is_readable(row):
+        if row is None or not is_readable(row):
+            # certctl means to answer 404 to the first and does not: the error is wrapped once more
+            # than its comparison looks.
             return api_error(500, "Failed to trigger renewal", request.id)
         await connection.fetch(MAPPINGS, certificate_id)
         status = row["status"]
