@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pytest_certload.samples import Outcome, Samples
 
-from .percentile import percentile
+from .percentile import counted_below, percentile
 
 __all__ = ["StepTimeline", "Timeline", "timeline_of"]
 
@@ -84,13 +84,11 @@ def timeline_of(samples: Samples, *, begin: int, end: int) -> Timeline | None:
     parts = min(-(-(end - begin) // width), 10 * _MOST_PARTS)
     edges = np.minimum(begin + width * np.arange(1, parts + 1), end)
     whole = samples.iterations
-    started = whole.select(~np.equal(whole.outcome, Outcome.DROPPED))
-    due_by = np.searchsorted(np.sort(whole.due), edges, side="left")
-    dropped_by = np.searchsorted(
-        np.sort(whole.end[np.equal(whole.outcome, Outcome.DROPPED)]), edges, side="left"
-    )
-    started_by = np.searchsorted(np.sort(started.start), edges, side="left")
-    over_by = np.searchsorted(np.sort(started.end), edges, side="left")
+    dropped = np.equal(whole.outcome, Outcome.DROPPED)
+    due_by = counted_below(whole.due, edges)
+    dropped_by = counted_below(whole.end[dropped], edges)
+    started_by = counted_below(whole.start[~dropped], edges)
+    over_by = counted_below(whole.end[~dropped], edges)
     return Timeline(
         width=width / 1e9,
         due=_plain(np.diff(due_by, prepend=0)),

@@ -14,7 +14,7 @@ from pytest_certload.errors import ConfigurationError, IntegrityFailed
 from pytest_certload.proof.effects import prove
 from pytest_certload.proof.findings import EffectsFinding, Proof
 from pytest_certload.proof.ledger import Ledger
-from pytest_certload.samples import Outcome, Samples
+from pytest_certload.samples import ITERATION, Outcome, Samples
 from pytest_certload.stats.curve import Curve, curve_of
 from pytest_certload.stats.distribution import Distribution
 from pytest_certload.stats.figures import StepFigures
@@ -355,10 +355,13 @@ class RunResult(StepResult):
         """
         if self.report.kept is None:
             return None
-        whole = self.report.samples.iterations
-        whole = whole.select(whole.felt)
-        order = np.argsort(whole.due, kind="stable")
-        found = settled_after(whole.response_time[order], whole.due[order])
+        samples = self.report.samples
+        felt = np.flatnonzero(samples.felt & (samples.step == ITERATION))
+        felt = felt[np.argsort(samples.due[felt], kind="stable")]
+        due = samples.due[felt]
+        times = samples.end[felt]
+        times -= due
+        found = settled_after(times, due)
         return None if found is None else Duration(found)
 
     @cached_property
