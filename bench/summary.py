@@ -64,12 +64,13 @@ def made_up(count: int, *, steps: Sequence[str] = (), seed: int = 1) -> Rows:
     """Rows of a load as a recorder has them, in the order in which they came.
 
     Args:
-        count: How many, those of steps among them.
+        count: How many, those of steps among them; less what is left of a last iteration.
         steps: Names of the steps that each iteration has, one after the other.
         seed: Of the times.
     """
     random = np.random.default_rng(seed)
     parts = len(steps) + 1
+    count -= count % parts
     chunks = []
     for first in range(0, count, _CHUNK):
         numbers = np.arange(first, min(first + _CHUNK, count))

@@ -244,8 +244,9 @@ def _column(name: str) -> Callable[[Samples, Mask], Column]:
 
 
 def _sent_or_begun(rows: Samples, mask: Mask) -> Column:
-    sent = rows.sent[mask]
-    return np.where(sent > 0, sent, rows.start[mask])
+    begin = rows.sent[mask]
+    begin[begin <= 0] = rows.start[mask & (rows.sent <= 0)]
+    return begin
 
 
 _KINDS = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pytest_certload.samples import Outcome, Samples
+from pytest_certload.samples import ITERATION, Outcome, Samples
 
 from .percentile import counted_below, percentile
 
@@ -83,39 +83,49 @@ def timeline_of(samples: Samples, *, begin: int, end: int) -> Timeline | None:
     width = next((w for w in _WIDTHS if (end - begin) <= w * _MOST_PARTS), _WIDTHS[-1])
     parts = min(-(-(end - begin) // width), 10 * _MOST_PARTS)
     edges = np.minimum(begin + width * np.arange(1, parts + 1), end)
-    whole = samples.iterations
-    dropped = np.equal(whole.outcome, Outcome.DROPPED)
-    due_by = counted_below(whole.due, edges)
-    dropped_by = counted_below(whole.end[dropped], edges)
-    started_by = counted_below(whole.start[~dropped], edges)
-    over_by = counted_below(whole.end[~dropped], edges)
+    whole = np.equal(samples.step, ITERATION)
+    dropped = whole & np.equal(samples.outcome, Outcome.DROPPED)
+    started = whole & ~dropped
+    due_by = counted_below(samples.due[whole], edges)
+    dropped_by = counted_below(samples.end[dropped], edges)
+    started_by = counted_below(samples.start[started], edges)
+    over_by = counted_below(samples.end[started], edges)
+
+    def step(number: int) -> StepTimeline:
+        return _step(samples, number, begin=begin, width=width, parts=parts)
+
     return Timeline(
         width=width / 1e9,
         due=_plain(np.diff(due_by, prepend=0)),
         started=_plain(np.diff(started_by, prepend=0)),
         in_flight=_plain(started_by - over_by),
         backlog=_plain(np.maximum(0, due_by - dropped_by - started_by)),
-        iterations=_step(samples.steps[0], whole, begin=begin, width=width, parts=parts),
-        steps=tuple(
-            _step(name, samples.of_step(name), begin=begin, width=width, parts=parts)
-            for name in samples.steps[1 : _MOST_STEPS + 1]
-        ),
+        iterations=step(ITERATION),
+        steps=tuple(step(number) for number in range(1, len(samples.steps))[:_MOST_STEPS]),
     )
 
 
-def _step(name: str, rows: Samples, *, begin: int, width: int, parts: int) -> StepTimeline:
+def _step(samples: Samples, number: int, *, begin: int, width: int, parts: int) -> StepTimeline:
+    # Columns by themselves: all rows of a step beside all of the run would take half as much memory again.
+    rows = np.equal(samples.step, number)
+    offset = samples.due[rows]
+    offset -= begin
+    offset //= width
     # A step may begin after the window's end, when its iteration was due in it.
-    part = np.clip((rows.due - begin) // width, 0, parts - 1).astype(np.int16)
-    felt = rows.felt
+    part = np.clip(offset, 0, parts - 1, out=offset).astype(np.int16)
+    del offset
+    felt = rows & samples.felt
+    times = samples.end[felt]
+    times -= samples.due[felt]
     figures: Mapping[float, list[int | None]] = {50: [], 95: [], 99: [], 100: []}
-    for times in _by_part(part[felt], rows.response_time[felt], parts):
-        ordered = np.sort(times)
+    for some in _by_part(part[felt[rows]], times, parts):
+        ordered = np.sort(some)
         for percent, values in figures.items():
             values.append(percentile(ordered, percent))
     return StepTimeline(
-        name=name,
+        name=samples.steps[number],
         count=_plain(np.bincount(part, minlength=parts)),
-        errors=_plain(np.bincount(part[~rows.ok], minlength=parts)),
+        errors=_plain(np.bincount(part[~samples.ok[rows]], minlength=parts)),
         p50=tuple(figures[50]),
         p95=tuple(figures[95]),
         p99=tuple(figures[99]),
@@ -128,7 +138,10 @@ def _by_part(
 ) -> Iterator[npt.NDArray[np.int64]]:
     # Sixteen bits are sorted by radix, in linear time.
     order = np.argsort(part, kind="stable")
-    yield from np.split(times[order], np.searchsorted(part[order], np.arange(1, parts)))
+    bounds = np.searchsorted(part[order], np.arange(1, parts, dtype=part.dtype))
+    times = times[order]
+    del order
+    yield from np.split(times, bounds)
 
 
 def _plain(column: npt.NDArray[np.int64]) -> tuple[int, ...]:

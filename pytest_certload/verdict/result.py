@@ -358,8 +358,8 @@ class RunResult(StepResult):
         samples = self.report.samples
         felt = np.flatnonzero(samples.felt & (samples.step == ITERATION))
         felt = felt[np.argsort(samples.due[felt], kind="stable")]
-        due = samples.due[felt]
-        times = samples.end[felt]
+        due, times = samples.due[felt], samples.end[felt]
+        del felt  # as large as they are
         times -= due
         found = settled_after(times, due)
         return None if found is None else Duration(found)
