@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -220,7 +221,7 @@ class Samples:
         first, last = inside.index.min(), inside.index.max()
         return self.select((self.index >= first) & (self.index <= last))
 
-    @property
+    @cached_property
     def ok(self) -> npt.NDArray[np.bool_]:
         """True where the outcome is ``OK``."""
         return np.equal(self.outcome, Outcome.OK)
@@ -235,7 +236,7 @@ class Samples:
         """True where all requests went over connections that had carried one before."""
         return (self.flags & REUSED).astype(np.bool_)
 
-    @property
+    @cached_property
     def felt(self) -> npt.NDArray[np.bool_]:
         """True where the response time counts: successes, and those who still waited at the end.
 
@@ -245,7 +246,7 @@ class Samples:
         waiting = np.isin(self.outcome, (Outcome.DROPPED, Outcome.UNFINISHED))
         return self.ok | (waiting & (self.end > self.due))
 
-    @property
+    @cached_property
     def served(self) -> npt.NDArray[np.bool_]:
         """True where the service time counts: successes, and those still served at the end."""
         return self.ok | np.equal(self.outcome, Outcome.UNFINISHED)

@@ -8,7 +8,7 @@ from typing import Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from .percentile import counted_below, percentile, rank
+from .percentile import counted_below, percentiles
 from .uncertainty import Interval, intervals
 
 __all__ = ["Distribution", "ExactTimes"]
@@ -17,7 +17,7 @@ Times = npt.NDArray[np.int64]
 Reader = Callable[[], Times]
 
 #: Percentiles that every report asks for.
-_USUAL = (50, 90, 95, 99)
+_USUAL = (50.0, 90.0, 95.0, 99.0)
 
 
 class Distribution(Protocol):
@@ -92,7 +92,7 @@ class ExactTimes:
         self._min = int(times.min()) if len(times) else None
         self._max = int(times.max()) if len(times) else None
         self._mean = float(times.mean()) if len(times) else None
-        self._percentiles = _percentiles(times, _USUAL)
+        self._percentiles = dict(zip(_USUAL, percentiles(times, _USUAL), strict=True))
         self._intervals: dict[float, Interval] = {}
 
     @property
@@ -125,7 +125,7 @@ class ExactTimes:
         __tracebackhide__ = True
         new = [percent for percent in percents if percent not in self._percentiles]
         if new:
-            self._percentiles |= _percentiles(self._read(), new)
+            self._percentiles |= zip(new, percentiles(self._read(), new), strict=True)
         return [self._percentiles[percent] for percent in percents]
 
     def interval(self, percent: float) -> Interval | None:
@@ -158,11 +158,3 @@ class ExactTimes:
 
 def _reader(times: Times | Reader) -> Reader:
     return times if callable(times) else lambda: times
-
-
-def _percentiles(times: Times, percents: Sequence[float]) -> dict[float, int | None]:
-    if not len(times):
-        return {percent: percentile(times, percent) for percent in percents}
-    positions = {percent: rank(len(times), percent) - 1 for percent in percents}
-    placed = np.partition(times, sorted({*positions.values()}))
-    return {percent: int(placed[position]) for percent, position in positions.items()}

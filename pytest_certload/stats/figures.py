@@ -58,22 +58,25 @@ class Counts:
     received_bytes: int = 0
 
     @classmethod
-    def of(cls, rows: Samples, *, window_end: int) -> Counts:
+    def of(cls, rows: Samples, *, window_end: int, among: Mask | None = None) -> Counts:
         """Count rows.
 
         Args:
             rows: Those of one step, or of whole iterations.
             window_end: When the measured window ended, nanoseconds of the engine's clock.
+            among: Which of the rows; None: all.
         """
-        started = rows.outcome != Outcome.DROPPED
-        was_over = ~np.isin(rows.outcome, _NEVER_OVER)
+        some = slice(None) if among is None else among
+        outcome = rows.outcome[some]
+        started = outcome != Outcome.DROPPED
+        was_over = ~np.isin(outcome, _NEVER_OVER)
         return cls(
-            count=len(rows),
-            outcomes={Outcome(value): n for value, n in _counted(rows.outcome).items()},
-            statuses=_counted(rows.status[started]),
-            begun=int((rows.start[started] < window_end).sum()),
-            over=int((rows.end[was_over] <= window_end).sum()),
-            received_bytes=int(rows.size.sum()),
+            count=len(outcome),
+            outcomes={Outcome(value): n for value, n in _counted(outcome).items()},
+            statuses=_counted(rows.status[some][started]),
+            begun=int((rows.start[some][started] < window_end).sum()),
+            over=int((rows.end[some][was_over] <= window_end).sum()),
+            received_bytes=int(rows.size[some].sum()),
         )
 
     def __add__(self, other: Counts) -> Counts:
@@ -191,8 +194,8 @@ def figures_of(samples: Samples, connections: Connections, *, window_end: int) -
     def step(number: int, made: Connections, kinds: Mapping[str, _Kind]) -> StepFigures:
         times = {kind: how.exact(samples, number) for kind, how in kinds.items()}
         phases = {kind: ExactTimes(taken) for kind, taken in times_of_connections(made).items()}
-        rows = samples.select(samples.step == number)
-        return StepFigures(counts=Counts.of(rows, window_end=window_end), times=times | phases)
+        counts = Counts.of(samples, window_end=window_end, among=samples.step == number)
+        return StepFigures(counts=counts, times=times | phases)
 
     return RunFigures(
         name=samples.steps[0],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pytest_certload.samples import ITERATION, Outcome, Samples
 
-from .percentile import counted_below, percentile
+from .percentile import counted_below, percentiles
 
 __all__ = ["StepTimeline", "Timeline", "timeline_of"]
 
@@ -20,6 +20,8 @@ _WIDTHS = tuple(
     for seconds in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600, 1200, 3600)
 )
 _MOST_PARTS = 300
+#: So many parts are made at once: all of them would take as much memory as two columns.
+_AT_ONCE = 50
 #: Steps beyond these have no timeline; their figures are all there.
 _MOST_STEPS = 12
 
@@ -115,33 +117,34 @@ def _step(samples: Samples, number: int, *, begin: int, width: int, parts: int) 
     part = np.clip(offset, 0, parts - 1, out=offset).astype(np.int16)
     del offset
     felt = rows & samples.felt
-    times = samples.end[felt]
-    times -= samples.due[felt]
-    figures: Mapping[float, list[int | None]] = {50: [], 95: [], 99: [], 100: []}
-    for some in _by_part(part[felt[rows]], times, parts):
-        ordered = np.sort(some)
-        for percent, values in figures.items():
-            values.append(percentile(ordered, percent))
+    p50, p95, p99, most = zip(
+        *(
+            percentiles(some, (50, 95, 99, 100))
+            for some in _by_part(part[felt[rows]], samples.response_time[felt], parts)
+        ),
+        strict=True,
+    )
     return StepTimeline(
         name=samples.steps[number],
         count=_plain(np.bincount(part, minlength=parts)),
         errors=_plain(np.bincount(part[~samples.ok[rows]], minlength=parts)),
-        p50=tuple(figures[50]),
-        p95=tuple(figures[95]),
-        p99=tuple(figures[99]),
-        max=tuple(figures[100]),
+        p50=p50,
+        p95=p95,
+        p99=p99,
+        max=most,
     )
 
 
 def _by_part(
     part: npt.NDArray[np.int16], times: npt.NDArray[np.int64], parts: int
 ) -> Iterator[npt.NDArray[np.int64]]:
-    # Sixteen bits are sorted by radix, in linear time.
-    order = np.argsort(part, kind="stable")
-    bounds = np.searchsorted(part[order], np.arange(1, parts, dtype=part.dtype))
-    times = times[order]
-    del order
-    yield from np.split(times, bounds)
+    for first in range(0, parts, _AT_ONCE):
+        last = min(first + _AT_ONCE, parts)
+        some = np.flatnonzero((part >= first) & (part < last))
+        # Sixteen bits are sorted by radix, in linear time.
+        order = some[np.argsort(part[some], kind="stable")]
+        bounds = np.searchsorted(part[order], np.arange(first + 1, last, dtype=part.dtype))
+        yield from np.split(times[order], bounds)
 
 
 def _plain(column: npt.NDArray[np.int64]) -> tuple[int, ...]:
