@@ -508,6 +508,18 @@ class RunResult(StepResult):
             return (self,)
         return (self.steps[threshold.step],) if threshold.step in self.steps else ()
 
+    def figure(self, what: str, value: Duration | int) -> Measure:
+        """A figure that the test measured itself; a condition on it is told like any other.
+
+        ``assert result.figure("CPU time of signing", ms(0.2)) < ms(2)``
+
+        Args:
+            what: What it is.
+            value: A duration, or a count.
+        """
+        kind = Kind.DURATION if isinstance(value, Duration) else Kind.COUNT
+        return self._measure(value, kind, what)
+
     def integrity(self, what: str, *, actual: object, expected: object) -> None:
         """Hold that the data is right afterwards; the report shows it with a tick or a cross.
 

@@ -463,6 +463,21 @@ def test_integrity_that_does_not_hold_fails(pytester: pytest.Pytester, target: T
     assert [t["passed"] for t in summary(pytester)["thresholds"]] == [True, False]
 
 
+def test_a_figure_of_the_tests_own_is_a_condition_like_any_other(
+    pytester: pytest.Pytester, target: Target
+) -> None:
+    after = (
+        "from pytest_certload import ms\n"
+        'assert result.figure("signing", ms(0.2)) < ms(2)\n'
+        'assert result.figure("retries", 3) == 2'
+    )
+    result = run(pytester, scale_test(target, GET.format(path="/x"), after))
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*signing < 2 ms (200 µs)", "*retries == 2 (3*"])
+    held = [(t["metric"], t["actual"], t["passed"]) for t in summary(pytester)["thresholds"]]
+    assert held == [("signing", "200 µs", True), ("retries", "3", False)]
+
+
 def test_a_refused_connection_is_an_error_and_no_crash(
     pytester: pytest.Pytester, target: Target
 ) -> None:
