@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 
 from pytest_certload.certctl.reference.faults import FAULTS
-from tests.scenarios import faults_scale
+from tests.scenarios import faults_fleet, faults_scale
 from tests.scenarios.caught import Caught, Run
 from tests.scenarios.faults_scale import ACME, RENEWAL, STORM
 
 ROOT = Path(__file__).parents[2]
 #: Every fault. Each tier's table stands in a module of its own.
-RUNS = (*faults_scale.RUNS,)
+RUNS = (*faults_scale.RUNS, *faults_fleet.RUNS)
 
 
 @dataclass(frozen=True, kw_only=True)
