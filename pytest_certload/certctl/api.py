@@ -17,15 +17,26 @@ from pytest_certload.proof.sightings import Sightings
 
 from .audit import AuditRows, acknowledged, at_most
 from .enlarge import enlarge
-from .fleet import ACME_PROFILE, AGENT_IDS, AGENTS, CERTIFICATE_IDS, CERTIFICATES, check_size
+from .enrolment import Trial
+from .fleet import (
+    ACME_PROFILE,
+    AGENT_IDS,
+    AGENTS,
+    API_OWNER,
+    CERTIFICATE_IDS,
+    CERTIFICATES,
+    check_size,
+)
 from .preflight import CertctlChecks
 from .queue import RenewalQueue
+from .renewals import Renewal, renewals
+from .work import Work
 
 if TYPE_CHECKING:
     from pytest_certload.session import Load
     from pytest_certload.stack import Stack
 
-__all__ = ["ACME_PROFILE", "AGENTS", "CERTIFICATES", "Agent", "Certctl", "share"]
+__all__ = ["ACME_PROFILE", "AGENTS", "API_OWNER", "CERTIFICATES", "Agent", "Certctl", "share"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +78,8 @@ class Certctl:
     def __init__(self, dsn: str) -> None:
         #: For questions of a test's own.
         self.database = SessionDatabase(dsn)
+        #: The jobs that agents are given.
+        self.work = Work(self.database)
 
     @classmethod
     def of_stack(cls, stack: Stack) -> Certctl:
@@ -89,8 +102,7 @@ class Certctl:
         size and state, or that ACME answers as such. They leave nothing behind that a test counts.
 
         Args:
-            kind: What the load is about: ``agents``, ``certificates``, ``scheduler`` (jobs that it does,
-                and heartbeats beside it) or ``acme``.
+            kind: What the load is about: one of ``preflight.KINDS``, such as ``agents``.
             fleet: How many agents or certificates there must be; default: all that the seeds make.
 
         Raises:
@@ -244,11 +256,38 @@ class Certctl:
         await self.certificates()
         return queue
 
+    async def certificates_in_all(self) -> int:
+        """How many certificates there are, whoever entered them."""
+        return int(await self.database.fetchval("SELECT count(*) FROM managed_certificates"))
+
+    async def certificates_expiring_otherwise(self, names: str, expiry: datetime) -> int:
+        """How many certificates, by a pattern for LIKE of their names, have another expiry."""
+        return int(
+            await self.database.fetchval(
+                "SELECT count(*) FROM managed_certificates "
+                "WHERE name LIKE $1 AND expires_at IS DISTINCT FROM $2",
+                names,
+                expiry,
+            )
+        )
+
     # ACME.
 
     def acme(self, resource: str) -> str:
         """Path of an ACME resource of the seeded profile, such as ``directory``."""
         return f"/acme/profile/{ACME_PROFILE}/{resource}"
+
+    async def renewals(self) -> Sequence[Renewal]:
+        """What renewal-info must say of the seeded certificates that ACME knows.
+
+        Raises:
+            PreflightError: There are more or fewer than the seeds make.
+        """
+        return await renewals(self.database)
+
+    def trial_enrolment(self) -> Trial:
+        """The check that a machine can enrol by ACME, and how far; see ``enrolment.Trial``."""
+        return Trial(self.acme("directory"))
 
     # Audit log.
 

@@ -158,8 +158,9 @@ class RunRecord:
         executor: Its kind, such as ``constant_arrival_rate``; ``combined``: several together.
         parameters: The executor's, as they were run: durations in seconds, rates per second.
         state: ``running``, ``passed``, ``failed`` or ``interrupted`` (then figures are partial).
-        reduced: What the options changed, such as ``duration 20s instead of 5m``, or that the load ended
-            early; not empty means that the run is not the full contract.
+        reduced: What the options changed, such as ``duration 20s instead of 5m``, what a check before the
+            load found that the server cannot do, or that the load ended early; not empty means that the run
+            is not the full contract.
         started_at: Begin of the measured window, ISO 8601 in UTC.
         duration_seconds: Length of the measured window.
         drain_seconds: From its end until the last iteration was over.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,8 +11,9 @@ import numpy as np
 
 from pytest_certload.engine.runner import WorkerReport, merge
 from pytest_certload.errors import ConfigurationError, IntegrityFailed
-from pytest_certload.proof.effects import prove
+from pytest_certload.proof.effects import look_up, prove
 from pytest_certload.proof.findings import EffectsFinding, Proof
+from pytest_certload.proof.keys import PackedKeys
 from pytest_certload.proof.ledger import Ledger
 from pytest_certload.samples import Outcome, Samples
 from pytest_certload.stats.curve import Curve, curve_of
@@ -571,6 +572,50 @@ class RunResult(StepResult):
         self._hold(
             found,
             judge_rows(found, failed=self._failed(), keys_per_iteration=keys_per_iteration),
+        )
+        return found
+
+    async def traces(
+        self,
+        ledger: Ledger,
+        read: Callable[[], Awaitable[Iterable[object]]],
+        *,
+        where: str,
+        limit: object = None,
+    ) -> EffectsFinding:
+        """Hold that what was acknowledged has left its trace outside of a database: in a server's log.
+
+        As ``effects``: each key once, and nothing else but what failed iterations explain.
+
+        Args:
+            ledger: What was acknowledged.
+            read: ``async def read()``: all keys that are there, neither more nor less than what this
+                load should have left.
+            where: Where they must be, for the message: ``nginx's log``.
+            limit: As long as something is missing it is read again, at most so long; default:
+                ``--certload-effects-limit``.
+
+        Returns:
+            What was found; the reports show it.
+
+        Raises:
+            IntegrityFailed: A trace is missing, there twice, or there for no reason.
+            ConfigurationError: An argument that cannot be used.
+        """
+        __tracebackhide__ = True
+        patience = (
+            self._policy.effects_limit if limit is None else parse_duration(limit, name="limit")
+        )
+
+        async def keys() -> PackedKeys:
+            found = PackedKeys()
+            for key in await read():
+                found.append(key)
+            return found
+
+        found = await look_up(ledger, keys, limit=patience, began=self.report.window_begin)
+        self._hold(
+            found, judge_rows(found, failed=self._failed(), keys_per_iteration=1, where=where)
         )
         return found
 

@@ -6,7 +6,16 @@ from math import ceil
 
 import pytest
 
-from pytest_certload import Duration, Iteration, Load, RunResult, minutes, ms, seconds
+from pytest_certload import (
+    ConstantArrivalRate,
+    Duration,
+    Iteration,
+    Load,
+    RunResult,
+    minutes,
+    ms,
+    seconds,
+)
 from pytest_certload.certctl.api import Certctl
 from pytest_certload.units import parse_duration
 
@@ -32,7 +41,8 @@ RATE = 20
 )
 async def test_scheduler_drain(load: Load, certctl: Certctl, jobs: int, duration: Duration) -> None:
     # A shorter load has a shorter queue.
-    share = load.planned_duration(duration) / duration
+    executor = load.planned(ConstantArrivalRate(rate=RATE, duration=duration))
+    share = executor.duration / duration
     keygen = load.server_env.get("CERTCTL_KEYGEN_MODE", "agent")
     queue = await certctl.renewal_queue(min(jobs, ceil(jobs * share)), keygen=keygen)
     agents = await certctl.agents()

@@ -177,6 +177,13 @@ class TestAFleet:
     def test_the_seed_decides(self) -> None:
         assert self.fleet().due(1).tolist() != self.fleet().due(2).tolist()
 
+    def test_another_rate_is_another_number_of_members(self) -> None:
+        fleet = self.fleet()
+        assert fleet.rate == parse_rate(80)
+        smaller = fleet.replaced(rate=parse_rate(10))
+        assert (smaller.size, smaller.every, smaller.rate) == (5, fleet.every, parse_rate(10))
+        assert fleet.replaced(rate=parse_rate("1/h")).size == 1
+
     def test_the_interval_may_be_longer_than_the_run(self) -> None:
         fleet = self.fleet(members=1000, every=60, duration=3)
         assert len(set(fleet.members().tolist())) == len(fleet.due(0)) > 0

@@ -22,7 +22,7 @@ from .access import Actor
 from .acme import Acme
 from .agents import Row, heartbeat
 from .audit import AuditLog
-from .authority import Authority
+from .certificates import Certificates
 from .clock import server_clock
 from .config import Config
 from .faults import Strikes
@@ -69,7 +69,7 @@ class App:
         audit: AuditLog,
         acme: Acme,
         renewals: Renewals,
-        authority: Authority,
+        certificates: Certificates,
         *,
         work: AgentWork,
         signing: Signing,
@@ -80,7 +80,7 @@ class App:
         self._audit = audit
         self._acme = acme
         self._renewals = renewals
-        self._authority = authority
+        self._certificates = certificates
         self._work = work
         self._signing = signing
         self._jobs = jobs
@@ -145,7 +145,8 @@ class App:
                 host=request.host,
                 body=await _body(request),
                 actor=actor.name,
-                query=request.query_string,
+                query=request.rel_url.raw_query_string,
+                headers=request.headers,
             ),
         )
 
@@ -178,7 +179,7 @@ class App:
         parts = request.path.split("/")[1:]
         if parts[0] == "acme":
             async with self._pool.acquire() as connection:
-                return await self._acme_answer(connection, request, parts[1:])
+                return await self._acme.answer(connection, request, parts[1:]) or _NOT_FOUND
         handler: Handler
         permission: str | None
         match parts:
@@ -202,6 +203,14 @@ class App:
                 method, permission, handler = "POST", "verification.run", self._jobs.verify
             case ["api", "v1", "certificates", "bulk-renew"]:
                 method, permission, handler = "POST", "cert.issue", self._bulk_renew
+            case ["api", "v1", "certificates"] if request.method == "POST":
+                method, permission, handler = "POST", "cert.issue", self._create_certificate
+            case ["api", "v1", "certificates"]:
+                method, permission, handler = "GET", "cert.read", self._list_certificates
+            case ["api", "v1", "certificates", certificate_id] if certificate_id:
+                method, permission, handler = "GET", "cert.read", self._show_certificate
+            case ["api", "v1", "certificates", certificate_id, "renew"] if certificate_id:
+                method, permission, handler = "POST", "cert.issue", self._renew
             case _:
                 return _NOT_FOUND
         if request.method != method:
@@ -237,15 +246,17 @@ class App:
     async def _bulk_renew(self, connection: Any, _: Actor, request: Request) -> Answer:
         return await self._renewals.bulk_renew(connection, request)
 
-    async def _acme_answer(self, connection: Any, request: Request, parts: list[str]) -> Answer:
-        profile = None
-        if parts[:1] == ["profile"] and len(parts) > 1:
-            profile, parts = parts[1], parts[2:]
-        if not 1 <= len(parts) <= 2:
-            return _NOT_FOUND
-        resource, argument = (*parts, "")[:2]
-        answer = await self._acme.answer(connection, request, profile, resource, argument)
-        return answer or _NOT_FOUND
+    async def _create_certificate(self, connection: Any, _: Actor, request: Request) -> Answer:
+        return await self._certificates.create(connection, request)
+
+    async def _list_certificates(self, connection: Any, _: Actor, request: Request) -> Answer:
+        return await self._certificates.list(connection, request)
+
+    async def _show_certificate(self, connection: Any, _: Actor, request: Request) -> Answer:
+        return await self._certificates.show(connection, request, request.path.split("/")[4])
+
+    async def _renew(self, connection: Any, _: Actor, request: Request) -> Answer:
+        return await self._renewals.renew(connection, request, request.path.split("/")[4])
 
     async def _health(self) -> Answer:
         return json_answer({"status": "healthy"})

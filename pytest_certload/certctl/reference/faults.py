@@ -41,6 +41,12 @@ FAULTS: Mapping[str, Fault] = {
     "bulk-partial": _always("bulk-renew leaves out the last certificate of a call, and says so"),
     "bulk-lost": _always("bulk-renew acknowledges one job a call that it does not store"),
     "jobs-duplicated": _always("bulk-renew stores two jobs a certificate and acknowledges one"),
+    "certificate-lost": _always("a new certificate is answered 201 and not stored"),
+    "expiry-unstored": _always(
+        "a new certificate is stored with the year 1 as its expiry, whatever was sent"
+    ),
+    "list-short": _always("a page of certificates lacks its last one"),
+    "list-stale": _always("a page of certificates stays as each worker has read it first"),
     "heartbeat-drop": _always("heartbeats are answered 200 and not stored"),
     "heartbeat-wrong-agent": _always(
         "heartbeats are answered 200 and stored in the next agent's row"
@@ -68,8 +74,20 @@ FAULTS: Mapping[str, Fault] = {
     "bulk-other-owner": _always(
         "bulk-renew by an owner renews the oldest certificates, whoever owns them"
     ),
+    "renewal-window-late": _always("renewal-info names a window that is a day too late"),
+    "acme-nonce-reused": _always("a nonce can be used again as long as it lives"),
+    "acme-bad-nonce": Fault(
+        does="of N signed requests with a good nonce, one is refused with `badNonce`", every=50
+    ),
+    "acme-limit-off": _always("accounts may make as many ACME orders as they like"),
+    "acme-429-shape": _always("the limits of ACME accounts refuse with JSON that is no problem"),
+    "acme-order-lost": _always(
+        "a finished ACME order is answered as valid and stays `processing` in the database"
+    ),
+    "acme-cert-other-key": _always("ACME certificates are those of another key than the request's"),
     "write-lost": Fault(
-        does="of N heartbeats, of N jobs and of N nonces that are acknowledged, one is not stored",
+        does="of N heartbeats, jobs, nonces and certificates each that are acknowledged, one is not "
+        "stored",
         every=1000,
     ),
     "audit-missing": Fault(

@@ -15,11 +15,12 @@ from typing import Any
 import asyncpg
 from aiohttp import web
 
-from .acme import Acme
+from .acme import Acme, find_issuer
 from .agents import sweep
 from .app import App
 from .audit import AuditLog
 from .authority import Authority
+from .certificates import Certificates
 from .clock import server_clock
 from .config import Config
 from .deploying import Deployments
@@ -78,16 +79,17 @@ async def serve(
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     async with _pool(config) as pool:
         audit = AuditLog(pool, worker=worker, workers=config.workers, faults=config.faults)
-        issuer = await pool.fetchval("SELECT id FROM issuers WHERE enabled ORDER BY id LIMIT 1")
         issuers = await read_issuers(pool)
+        acme = Acme(config, audit, authority, await find_issuer(pool))
         renewals = Renewals(config, audit, worker=worker, workers=config.workers)
+        certificates = Certificates(config, worker=worker, workers=config.workers)
         app = App(
             config,
             pool,
             audit,
-            Acme(config, issuer),
+            acme,
             renewals,
-            authority,
+            certificates,
             work=AgentWork(config, audit),
             signing=Signing(
                 config,

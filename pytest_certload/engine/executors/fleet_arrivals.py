@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from pytest_certload.engine import schedule
 from pytest_certload.engine.arrivals import ArrivalExecutor, WhenFull
 from pytest_certload.errors import ConfigurationError
-from pytest_certload.units import Duration, Rate, parse_duration
+from pytest_certload.units import Duration, Rate, parse_duration, parse_rate
 
 from . import check_slots, check_window
 
@@ -32,13 +33,16 @@ class FleetArrivals(ArrivalExecutor):
         jitter: By what share of it an interval may be shorter or longer, evenly drawn; 0.1 is ±10 %.
         max_in_flight, when_full, warm_up: As for ``ArrivalExecutor``.
 
+    Attributes:
+        size: How many members there are.
+
     Raises:
         ConfigurationError: A value that is not one.
     """
 
     kind = "fleet_arrivals"
 
-    fleet: int
+    size: int
     every: Duration
     jitter: float
     duration: Duration
@@ -52,7 +56,7 @@ class FleetArrivals(ArrivalExecutor):
         members: int,
         every: object,
         duration: object,
-        jitter: float = 0.0,
+        jitter: object = 0,
         max_in_flight: int = 100,
         when_full: WhenFull = "queue",
         warm_up: object = 0,
@@ -61,7 +65,7 @@ class FleetArrivals(ArrivalExecutor):
             raise ConfigurationError(
                 f"jitter: {jitter!r} is no share of an interval; write a number from 0 to below 1"
             )
-        object.__setattr__(self, "fleet", check_slots(members, "members"))
+        object.__setattr__(self, "size", check_slots(members, "members"))
         object.__setattr__(self, "every", parse_duration(every, name="every"))
         object.__setattr__(self, "jitter", float(jitter))
         object.__setattr__(self, "duration", parse_duration(duration))
@@ -71,10 +75,15 @@ class FleetArrivals(ArrivalExecutor):
             raise ConfigurationError("every: 0s is no interval; write more")
 
     @property
+    def rate(self) -> Rate:
+        """Arrivals a second of the whole fleet, on average."""
+        return parse_rate(Fraction(self.size * 1_000_000_000, int(self.every)))
+
+    @property
     def parameters(self) -> Mapping[str, str | int | float]:
         """See ``Executor.parameters``."""
         return {
-            "members": self.fleet,
+            "members": self.size,
             "every_seconds": self.every.total_seconds,
             "jitter": self.jitter,
             **self._common_parameters,
@@ -87,9 +96,12 @@ class FleetArrivals(ArrivalExecutor):
         rate: Rate | None = None,
         vus: int | None = None,
     ) -> FleetArrivals:
-        """See ``Executor.replaced``."""
+        """See ``Executor.replaced``; another rate is that of another number of members."""
+        members = self.size
+        if rate is not None:
+            members = max(1, round(rate.per_second * int(self.every) / 1_000_000_000))
         return FleetArrivals(
-            members=self.fleet,
+            members=members,
             every=self.every,
             jitter=self.jitter,
             duration=self.duration if duration is None else duration,
@@ -114,7 +126,7 @@ class FleetArrivals(ArrivalExecutor):
 
     def _arrivals(self, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         return schedule.fleet(
-            self.fleet,
+            self.size,
             every=self.every,
             jitter=self.jitter,
             duration=Duration(self.warm_up + self.duration),
