@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from pytest_certload.database import Database, SessionDatabase
 from pytest_certload.errors import ConfigurationError
 from pytest_certload.proof.backlog import Backlog
 
 from .fleet import CERTIFICATES
-
-if TYPE_CHECKING:
-    from pytest_certload.session import Load
 
 __all__ = ["RenewalQueue"]
 
@@ -71,16 +67,14 @@ class RenewalQueue:
             f"job-loadtest-queue-{number:05d}" for number in range(1, size + 1)
         ]
 
-    def backlog(self, load: Load, *, limit: object = None) -> Backlog:
+    def backlog(self, *, limit: object) -> Backlog:
         """Puts the jobs in when the load begins, and watches what becomes of them.
 
         Let it look on as the last one, so that the load follows at once. ``result.caught_up()`` holds
         that all are done and none of them failed; ``result.backlog("renewal jobs")`` has their pace.
 
         Args:
-            load: Which it looks on at.
-            limit: How long after the load the last one may be done; default:
-                ``--certload-effects-limit``.
+            limit: How long after the load the last one may be done.
         """
         return Backlog(
             "renewal jobs",
@@ -88,7 +82,7 @@ class RenewalQueue:
             _Jobs(len(self.jobs), self._status),
             wanted=lambda: len(self.jobs),
             every="500ms",
-            limit=load.effects_limit if limit is None else limit,
+            limit=limit,
             cost=0.1,
         )
 

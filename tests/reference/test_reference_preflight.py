@@ -21,7 +21,7 @@ from pytest_certload.units import seconds
 from .conftest import LOOPBACK, READER, ROOT, Bench, Questions, Server
 
 FLEET = 3
-KINDS = ("agents", "certificates", "inventory", "acme", "work", "deployment")
+KINDS = ("agents", "certificates", "inventory", "scheduler", "acme", "work", "deployment")
 NAMES = {
     "agents": ["identity", "clock", "schema", "agents", "heartbeat", "limiter"],
     "certificates": ["identity", "clock", "schema", "certificates", "bulk-renew", "limiter"],
@@ -31,6 +31,16 @@ NAMES = {
         "schema",
         "list-certificates",
         "enter-certificate",
+        "limiter",
+    ],
+    "scheduler": [
+        "identity",
+        "clock",
+        "schema",
+        "certificates",
+        "queue",
+        "agents",
+        "heartbeat",
         "limiter",
     ],
     "acme": ["identity", "clock", "schema", "acme", "limiter"],
@@ -126,6 +136,7 @@ def test_a_good_server_passes_and_nothing_is_left_behind(
             "agents": 1,
             "certificates": 2,
             "inventory": 2,
+            "scheduler": 1,
             "acme": 2,
             "work": 2,
             "deployment": 3,
@@ -134,6 +145,18 @@ def test_a_good_server_passes_and_nothing_is_left_behind(
         assert found["identity"].detail.startswith("certctl reference server")
         assert found["limiter"].detail.startswith("150 requests in ")
     assert traces(own.database) == before
+
+
+def test_a_queue_that_is_not_empty_is_no_start(bench: Bench, own: Server) -> None:
+    own.database.execute(
+        "INSERT INTO jobs (id, type, status) SELECT n::text, 'Validation', "
+        "CASE WHEN n < 3 THEN 'Pending' ELSE 'Running' END FROM generate_series(1, 3) AS n"
+    )
+    (detail,) = failed(look(bench, own, "scheduler")).values()
+    assert detail == (
+        "the scheduler's queue is not empty, 2 Pending and 1 Running: wait until they are done, or "
+        "delete them"
+    )
 
 
 @pytest.mark.parametrize(

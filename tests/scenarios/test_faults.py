@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pytest_certload.certctl.reference.faults import FAULTS
-from tests.scenarios import faults_acme, faults_agents, faults_api, faults_scale
+from tests.scenarios import faults_acme, faults_agents, faults_api, faults_fleet, faults_scale
 from tests.scenarios.caught import STACK, Caught, Run
 from tests.scenarios.fault_session import Plan, plan_arguments
 from tests.scenarios.faults_acme import ENROLMENT
@@ -22,7 +22,13 @@ from tests.scenarios.faults_scale import STORM
 from tests.scenarios.inner import ROOT, Outcome, Scenario, run_scenarios
 
 #: Every fault. Each tier's table stands in a module of its own.
-RUNS = (*faults_scale.RUNS, *faults_agents.RUNS, *faults_api.RUNS, *faults_acme.RUNS)
+RUNS: tuple[Run, ...] = (
+    *faults_scale.RUNS,
+    *faults_agents.RUNS,
+    *faults_api.RUNS,
+    *faults_acme.RUNS,
+    *faults_fleet.RUNS,
+)
 
 
 CASES = [
