@@ -48,7 +48,7 @@ class Run:
         nodeid: The test's node id.
         name: The scenario's, unique in the session.
         executor, parameters: As in ``RunRecord``.
-        reduced: What the options changed.
+        reduced: What the options changed, or the server cannot do.
         stack: What it runs on.
         result: Its figures, once it is over.
         validity: Whether it may be judged, likewise.
@@ -364,6 +364,6 @@ class Bookkeeper:
             if not ledger.compared:
                 return (
                     f"ledger {ledger.name} was compared with nothing, so it proves nothing: add "
-                    "`await result.effects(ledger, database, sql)`, or `await result.sightings(…)`"
+                    "`await result.effects(ledger, database, sql)`, `result.sightings(…)` or `result.traces(…)`"
                 )
         return None

@@ -230,6 +230,12 @@ def _dsn(value: str, base: Path) -> str:
     return value
 
 
+def _postgres_setting(value: str, base: Path) -> tuple[str, str]:
+    from pytest_certload.stack.settings import parse_setting
+
+    return parse_setting(value)
+
+
 def _pair(value: str, base: Path) -> tuple[str, str]:
     name, separator, content = value.partition("=")
     if not separator or not name.strip():
@@ -302,6 +308,9 @@ OPTIONS: tuple[Option, ...] = (
            help="Postgres image of the docker stack (default: postgres:16-alpine)"),
     Option(name="postgres-bin", metavar="DIR", parse=_path,
            help="folder of Postgres programs (15 or newer) for the embedded stack"),
+    Option(name="postgres-setting", setting="postgres_settings", metavar="NAME=VALUE",
+           parse=_postgres_setting, several=True,
+           help="a setting of the Postgres that the stack starts, such as shared_buffers=512MB"),
     Option(name="server-port", metavar="PORT", parse=_port, default="0",
            help="port of the server that the stack starts (default: any free one)"),
     Option(name="server-env", metavar="NAME=VALUE", parse=_pair, several=True, secret=True,
@@ -346,6 +355,7 @@ class Settings:
     server_image: str | None
     postgres_image: str
     postgres_bin: Path | None
+    postgres_settings: tuple[tuple[str, str], ...]
     server_port: int
     server_env: tuple[tuple[str, str], ...] = field(repr=False)
     boot_timeout: Duration
@@ -388,6 +398,7 @@ class Settings:
             allow_hosts=self.allow_host,
             boot_timeout=self.boot_timeout.total_seconds,
             server_environment=dict(self.server_env),
+            postgres_settings=dict(self.postgres_settings),
         )
 
 

@@ -32,6 +32,12 @@ QUIET_INTERVALS = (
     "CERTCTL_SHORT_LIVED_EXPIRY_CHECK_INTERVAL",
     "CERTCTL_AUDIT_CHAIN_VERIFY_INTERVAL",
 )
+ACME_LIMITS = (
+    "CERTCTL_ACME_SERVER_RATE_LIMIT_ORDERS_PER_HOUR",
+    "CERTCTL_ACME_SERVER_RATE_LIMIT_CONCURRENT_ORDERS",
+    "CERTCTL_ACME_SERVER_RATE_LIMIT_KEY_CHANGE_PER_HOUR",
+    "CERTCTL_ACME_SERVER_RATE_LIMIT_CHALLENGE_RESPONDS_PER_HOUR",
+)
 _HERE = Path(__file__).resolve().parent
 
 
@@ -51,6 +57,8 @@ def environment(setup: ServerSetup) -> dict[str, str]:
         "CERTCTL_AGENT_BOOTSTRAP_TOKEN": setup.token,
         "CERTCTL_CONFIG_ENCRYPTION_KEY": setup.secret,
         "CERTCTL_RATE_LIMIT_ENABLED": "false",
+        # Of ACME accounts: a load may have a single one.
+        **dict.fromkeys(ACME_LIMITS, "0"),
         "CERTCTL_LOG_LEVEL": "warn",
         # In its image the reference server is source alone, which does not know its version.
         "CERTLOAD_REFERENCE_VERSION": metadata.version("pytest-certload"),
@@ -111,6 +119,7 @@ PRODUCT = ProductSpec(
             "agent.job.complete",
             "cert.issue",
             "cert.read",
+            "verification.run",
         }
     ),
     token_help=(

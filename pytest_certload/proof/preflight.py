@@ -60,6 +60,17 @@ class Preflight:
     rate: float | None
     iterations: int | None
     stack_database: SessionDatabase | None = None
+    reductions: list[str] = field(default_factory=list, repr=False)
+
+    def reduce(self, why: str) -> None:
+        """Say that the load will be less than the test states, as the server cannot do all of it.
+
+        The run is then marked as reduced in every report. What is left out the test itself must leave out.
+
+        Args:
+            why: What is measured, and why no more: ``up to the order, as finalize is answered 500``.
+        """
+        self.reductions.append(why)
 
     @property
     def database(self) -> SessionDatabase:
@@ -96,12 +107,12 @@ def reachable(endpoint: Endpoint) -> Check:
     Nothing is asked, so that the server's own counts of requests begin with the load.
     """
 
-    async def reachable(preflight: Preflight) -> str:
-        parts = urlsplit(preflight.base_url)
+    async def reachable(_: Preflight) -> str:
+        parts = urlsplit(endpoint.base_url)
         secure = parts.scheme == "https"
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
-                _, writer = await asyncio.open_connection(
+                _reader, writer = await asyncio.open_connection(
                     parts.hostname,
                     parts.port or (443 if secure else 80),
                     ssl=tls_context(endpoint.ca_path) if secure else None,

@@ -158,8 +158,9 @@ class RunRecord:
         executor: Its kind, such as ``constant_arrival_rate``; ``combined``: several together.
         parameters: The executor's, as they were run: durations in seconds, rates per second.
         state: ``running``, ``passed``, ``failed`` or ``interrupted`` (then figures are partial).
-        reduced: What the options changed, such as ``duration 20s instead of 5m``, or that the load ended
-            early; not empty means that the run is not the full contract.
+        reduced: What the options changed, such as ``duration 20s instead of 5m``, what a check before the
+            load found that the server cannot do, or that the load ended early; not empty means that the run
+            is not the full contract.
         started_at: Begin of the measured window, ISO 8601 in UTC.
         duration_seconds: Length of the measured window.
         drain_seconds: From its end until the last iteration was over.
@@ -274,6 +275,8 @@ class RunRecord:
                 **document,
             }
         try:
+            if version < 4:
+                document = {**document, "proof": _proof_before_4(document["proof"])}
             generator = document["generator"]
             return cls(
                 **{
@@ -349,6 +352,12 @@ def _columns(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tuples(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
+
+
+def _proof_before_4(document: Mapping[str, Any]) -> dict[str, Any]:
+    """When work was done that waited for the load is not known."""
+    backlogs = [{"done_after": {}, **backlog} for backlog in document["backlogs"]]
+    return {**document, "backlogs": backlogs}
 
 
 def _from_version_1(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pytest_certload.units import format_duration, format_rate
 
 from .explain import error_line, explain, silence, told_as
 from .hints import hint
+from .pace import pace
 from .record import ComparedFigure, ComparisonRecord, GeneratorRecord, RunRecord
 from .table import figure_tables, footnotes
 from .tone import Toned, indented, wrapped
@@ -366,6 +367,8 @@ def _backlog(found: BacklogFinding) -> str:
         else f"the last one {format_duration(found.caught_up * 1e9)} after the load"
     )
     broken = f"; {found.broken}" if found.broken else ""
+    if found.done_after:
+        return f"{found.done:,} of {found.wanted:,}, {pace(found)}{broken}"
     return f"{found.done:,} of {found.wanted:,}, {found.peak:,} behind at most, {when}{broken}"
 
 

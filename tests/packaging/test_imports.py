@@ -26,6 +26,7 @@ HEAVY = (
     "requests",
     "testcontainers",
     "trustme",
+    "pytest_certload.acme",
     "pytest_certload.certctl",
     "httptools",
     "pytest_certload.baselines.baseline",

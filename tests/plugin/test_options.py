@@ -62,6 +62,22 @@ BAD = [
         "NOVALUE",
         "the value is not NAME=VALUE; write such as LOG_LEVEL=debug",
     ),
+    (
+        "--certload-postgres-setting",
+        "shared_buffers",
+        "'shared_buffers' is no setting of Postgres; write NAME=VALUE, such as shared_buffers=512MB",
+    ),
+    ("--certload-postgres-setting", "a-b=1", "'a-b=1' is no setting of Postgres*"),
+    (
+        "--certload-postgres-setting",
+        "PORT=5432",
+        "port cannot be set: the stack says where Postgres is and who may come in; leave it out",
+    ),
+    (
+        "--certload-postgres-setting",
+        "shared_preload_libraries=",
+        "shared_preload_libraries cannot be set: the stack reads Postgres's statements*",
+    ),
     ("--certload-boot-timeout", "x", "'x' is not a duration*"),
 ]
 

@@ -139,6 +139,28 @@ async def named(preflight, number):
     assert not (pytester.path / "results/summary-storm.json").exists()
 
 
+REDUCED = """
+async def halves(preflight):
+    preflight.reduce("the first half alone: the server has no second")
+    return "half of it"
+"""
+
+
+def test_a_check_may_say_that_the_load_is_less_than_the_contract(
+    pytester: pytest.Pytester, target: Target
+) -> None:
+    result = run(
+        pytester, target.base_url, REDUCED, "preflight=[halves]", "--certload-duration=400ms"
+    )
+    result.assert_outcomes(passed=1)
+    path = pytester.path / "results/summary-storm.json"
+    assert json.loads(path.read_text())["reduced"] == [
+        "duration 400 ms instead of 500 ms",
+        "the first half alone: the server has no second",
+    ]
+    result.stdout.fnmatch_lines(["*reduced, not the full contract: duration*the first half alone*"])
+
+
 def test_a_server_that_is_not_there_is_said_once(pytester: pytest.Pytester, target: Target) -> None:
     result = run(pytester, "http://127.0.0.1:9", STOCK, "preflight=[stock_is_there]")
     result.assert_outcomes(failed=1)

@@ -176,6 +176,12 @@ class Bench:
             assert migration.wait(PATIENCE) == 0, migration.log()
         return database
 
+    def seeded(self) -> Questions:
+        """The same with the rows that the seeds' fleets hang on, which a server looks for at once."""
+        database = self.migrated()
+        database.execute((ROOT / "seed" / "00_base.sql").read_text("utf-8"))
+        return database
+
     def environment(
         self, database: Questions | None, extra: Mapping[str, str | None]
     ) -> dict[str, str]:
@@ -263,8 +269,5 @@ def bench() -> Iterator[Bench]:
 @pytest.fixture(scope="session")
 def server(bench: Bench) -> Iterator[Server]:
     """One server for all tests that change nothing of it but rows of their own."""
-    database = bench.migrated()
-    # Before the server starts: it looks for its issuer then.
-    database.execute((ROOT / "seed" / "00_base.sql").read_text("utf-8"))
-    with bench.serving(database) as server:
+    with bench.serving(bench.seeded()) as server:
         yield server

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_certload.certctl.reference.acme import renewal_serial
+from pytest_certload.certctl.reference.acme.renewal_info import renewal_serial
 
 if TYPE_CHECKING:
     from .conftest import Bench, Questions, Reply, Server
@@ -266,7 +266,9 @@ def test_any_key_will_do_but_one_is_needed(server: Server) -> None:
         ("GET", f"{PROFILE}/directory/more"),
         ("GET", f"{PROFILE}/renewal-info"),
         ("GET", f"{PROFILE}/renewal-info/a.b/c"),
-        ("POST", f"{PROFILE}/new-account"),
+        ("GET", f"{PROFILE}/new-account"),
+        ("POST", f"{PROFILE}/key-change"),
+        ("POST", f"{PROFILE}/revoke-cert"),
     ],
 )
 def test_what_there_is_not(server: Server, method: str, path: str) -> None:

@@ -21,6 +21,9 @@ from pytest_certload.certctl.reference.clock import BEHIND
 from pytest_certload.certctl.reference.faults import FAULTS, Strikes, read_faults
 from pytest_certload.certctl.reference.wire import LATE_SECONDS
 from pytest_certload.errors import ConfigurationError
+from tests.reference import faults_agents
+
+from . import faults_acme
 
 if TYPE_CHECKING:
     from .conftest import Bench, Reply, Server
@@ -315,6 +318,8 @@ EFFECTS: dict[str, Callable[[Server], None]] = {
     "reset": reset,
     "truncated-body": truncated_body,
     "wrong-length": wrong_length,
+    **faults_acme.EFFECTS,
+    **faults_agents.EFFECTS,
 }
 
 
@@ -327,8 +332,16 @@ def test_a_fault_does_what_it_says(bench: Bench, fault: str) -> None:
     }
     limited = limits if fault == "429-shape" else {}
     switched = fault if FAULTS[fault].every is None else f"{fault}:2"
-    with bench.serving(None, CERTLOAD_REFERENCE_FAULTS=switched, **limited) as server:
-        server.database.execute((ROOT / "seed" / "00_base.sql").read_text("utf-8") + ROWS)
+    variables = {**limited, **faults_acme.VARIABLES.get(fault, {})}
+    rows = (ROOT / "seed" / "00_base.sql").read_text("utf-8") + ROWS
+    # Who signs is looked up when the server starts; to make the schema before takes a start more.
+    signs = fault in {**faults_acme.EFFECTS, **faults_agents.EFFECTS}
+    database = bench.migrated() if signs else bench.database()
+    if signs:
+        database.execute(rows)
+    with bench.serving(database, CERTLOAD_REFERENCE_FAULTS=switched, **variables) as server:
+        if not signs:
+            server.database.execute(rows)
         EFFECTS[fault](server)
 
 

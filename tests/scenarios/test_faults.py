@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from pytest_certload.certctl.reference.faults import FAULTS
-from tests.scenarios import faults_scale
+from tests.scenarios import faults_agents, faults_api, faults_scale
 from tests.scenarios.caught import STACK, Caught, Run
 from tests.scenarios.fault_session import Plan, plan_arguments
 from tests.scenarios.faults_scale import STORM
 from tests.scenarios.inner import ROOT, Outcome, Scenario, run_scenarios
 
 #: Every fault. Each tier's table stands in a module of its own.
-RUNS = (*faults_scale.RUNS,)
+RUNS = (*faults_scale.RUNS, *faults_agents.RUNS, *faults_api.RUNS)
 
 CASES = [
     pytest.param(

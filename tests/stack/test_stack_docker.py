@@ -134,7 +134,7 @@ class TestThatRuns:
         assert "sha256:" in str(stack.image)
         assert str(stack.postgres).startswith("15.")
         assert stack.endpoint.base_url.startswith("https://127.0.0.1:")
-        assert [seed.rows_changed for seed in stack.seeds] == [204, 10_000, 5_000]
+        assert [seed.rows_changed for seed in stack.seeds] == [204, 10_000, 5_000, 15_000, 202, 1]
         facts = json.dumps(stack.describe()) + repr(stack) + "".join(said)
         assert str(stack.endpoint.token) not in facts
         assert str(stack.dsn) not in facts
@@ -286,6 +286,63 @@ async def test_death(load, certctl, certload_stack, certload_database):
     load.after_death(survived)
     await load.constant_arrival_rate(nonce, rate=50, duration="3m")
 """
+
+
+TOLD = """
+import json
+import pathlib
+import pytest
+
+
+@pytest.mark.scale
+async def test_told(load, certctl, certload_stack):
+    secrets = [certload_stack.endpoint.token, *certload_stack.secrets, certload_stack.dsn]
+    pathlib.Path("secrets.json").write_text(json.dumps(secrets))
+
+    async def nonce(iteration):
+        async with iteration.client.head(certctl.acme("new-nonce")) as response:
+            iteration.expect(response, 200 if iteration.index % 2 else 201)
+            iteration.check(iteration.index % 5, f"logged in at {certload_stack.dsn}")
+
+    result = await load.constant_arrival_rate(nonce, rate=50, duration="1s")
+    print(secrets)
+    assert result.error_rate < 0.001, f"with {secrets}"
+"""
+
+
+class TestWhatIsTold:
+    def test_in_every_format_and_without_the_stacks_secrets(self, tmp_path: Path) -> None:
+        (tmp_path / "test_told.py").write_text(TOLD)
+        page = tmp_path / "job.md"
+        finished = subprocess.run(
+            [
+                *(sys.executable, "-m", "pytest", "-m", "scale", "--certload-stack=docker"),
+                f"--certload-server-image={REQUEST.server_image}",
+                f"--certload-postgres-image={REQUEST.postgres_image}",
+                *(f"--certload-format={name}" for name in ("k6", "openmetrics", "markdown")),
+                "--junitxml=out.xml",
+            ],
+            cwd=tmp_path,
+            env=os.environ | {"GITHUB_STEP_SUMMARY": str(page)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        words = finished.stdout + finished.stderr
+        assert finished.returncode == pytest.ExitCode.TESTS_FAILED, words
+        secrets = json.loads((tmp_path / "secrets.json").read_text("utf-8"))
+        assert len(secrets) >= 3
+        files = [tmp_path / "out.xml", page, *(tmp_path / "results").rglob("*")]
+        texts = {file.name: file.read_text("utf-8") for file in files if file.is_file()}
+        assert texts.keys() >= {
+            *("out.xml", "job.md", "summary.md", "report.html", "summary-told.json"),
+            *("k6-told.json", "metrics.txt"),
+        }
+        for name, text in {**texts, "the terminal": words}.items():
+            assert text, name
+            for secret in secrets:
+                assert secret not in text, f"{secret} in {name}"
 
 
 class TestThatDies:

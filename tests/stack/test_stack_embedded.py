@@ -134,7 +134,14 @@ class TestThatRuns:
             assert stack.server.startswith("certctl reference server ")
             assert int(str(stack.postgres).split(".")[0]) >= 15
             assert stack.postgres_settings["shared_preload_libraries"] == "pg_stat_statements"
-            assert [seed.rows_changed for seed in stack.seeds] == [204, 10_000, 5_000]
+            assert [seed.rows_changed for seed in stack.seeds] == [
+                204,
+                10_000,
+                5_000,
+                15_000,
+                202,
+                1,
+            ]
             facts = json.dumps(stack.describe())
             for secret in (stack.endpoint.token, stack.dsn):
                 assert secret

@@ -14,10 +14,12 @@ from pytest_certload.units import parse_duration
 
 from .faults import read_faults
 
-__all__ = ["Config", "Key", "Limit", "hash_key", "read_config"]
+__all__ = ["AcmeLimits", "Config", "Key", "Limit", "hash_key", "read_config"]
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _TRUE = ("true", "1", "yes")
+#: Of one statement, as asyncpg sends it; a claimed job is one. certctl's driver sends twice as many.
+_MOST_ARGUMENTS = 32767
 _FALSE = ("false", "0", "no", "")
 
 
@@ -38,6 +40,26 @@ class Limit:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AcmeLimits:
+    """What one ACME account may; 0 is no limit.
+
+    Attributes:
+        orders_per_hour: Attempts to order in an hour; certctl's default is 100.
+        active_orders: Orders that are not finished, at once; 5.
+        challenge_responds_per_hour: Answers to one challenge in an hour; 60.
+    """
+
+    orders_per_hour: int
+    active_orders: int
+    challenge_responds_per_hour: int
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether a limit is held in one process."""
+        return bool(self.orders_per_hour or self.challenge_responds_per_hour)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """All that the server is told.
 
@@ -50,10 +72,16 @@ class Config:
         limit: The global limiter; None = off.
         max_body: Longest request body, in bytes.
         health_seconds: Interval of the agent health sweep, and the age that makes an agent stale.
+        processor_seconds: Interval of the job processor.
+        claim_limit: Jobs that one of its ticks takes.
+        renewal_concurrency: Of these, how many it does at once.
         job_status: State of a new renewal job, which depends on who makes the keys.
         default_profile: ACME profile of paths that name none; None = such paths are refused.
         acme_routed: Whether ``/acme`` is routed; otherwise the start page answers, as it does in
             certctl's image.
+        acme_limits: Of ACME accounts.
+        acme_finalize: Whether an ACME order can be finished; ``broken``: it fails as certctl's does,
+            for want of an owner.
         workers: Processes.
         faults: Those that are switched on, and how often each strikes; see ``read_faults``.
         version: What the version endpoint says.
@@ -69,9 +97,14 @@ class Config:
     limit: Limit | None
     max_body: int
     health_seconds: float
+    processor_seconds: float
+    claim_limit: int
+    renewal_concurrency: int
     job_status: Literal["AwaitingCSR", "Pending"]
     default_profile: str | None
     acme_routed: bool
+    acme_limits: AcmeLimits
+    acme_finalize: Literal["issues", "broken"]
     workers: int
     faults: Mapping[str, int]
     version: str
@@ -98,6 +131,13 @@ def read_config(environment: Mapping[str, str]) -> Config:
         )
     keygen = read.choice("CERTCTL_KEYGEN_MODE", ("agent", "server"))
     acme = read.choice("CERTLOAD_REFERENCE_ACME", ("routed", "spa-fallback"))
+    finalize = read.choice("CERTLOAD_REFERENCE_ACME_FINALIZE", ("issues", "broken"))
+    acme_limits = AcmeLimits(
+        orders_per_hour=read.limit("ORDERS_PER_HOUR", 100),
+        active_orders=read.limit("CONCURRENT_ORDERS", 5),
+        challenge_responds_per_hour=read.limit("CHALLENGE_RESPONDS_PER_HOUR", 60),
+    )
+    one_process = bool(limit) or acme_limits.in_memory
     return Config(
         host=read.text("CERTCTL_SERVER_HOST", "127.0.0.1"),
         port=read.integer("CERTCTL_SERVER_PORT", 8080, most=65535),
@@ -109,11 +149,16 @@ def read_config(environment: Mapping[str, str]) -> Config:
         limit=limit,
         max_body=read.integer("CERTCTL_MAX_BODY_SIZE", 1024 * 1024),
         health_seconds=read.seconds("CERTCTL_SCHEDULER_AGENT_HEALTH_CHECK_INTERVAL", "2m"),
+        processor_seconds=read.seconds("CERTCTL_SCHEDULER_JOB_PROCESSOR_INTERVAL", "30s"),
+        claim_limit=read.integer("CERTCTL_SCHEDULER_JOB_CLAIM_LIMIT", 1000, most=_MOST_ARGUMENTS),
+        renewal_concurrency=read.integer("CERTCTL_RENEWAL_CONCURRENCY", 25),
         job_status="AwaitingCSR" if keygen == "agent" else "Pending",
         default_profile=read.text("CERTCTL_ACME_SERVER_DEFAULT_PROFILE_ID", "") or None,
         acme_routed=acme == "routed",
-        # The limiter's bucket lives in one process, so with a limiter there is only one.
-        workers=1 if limit else read.integer("CERTLOAD_REFERENCE_WORKERS", _cores()),
+        acme_limits=acme_limits,
+        acme_finalize="issues" if finalize == "issues" else "broken",
+        # A limiter's bucket lives in one process, so with a limiter there is only one.
+        workers=1 if one_process else read.integer("CERTLOAD_REFERENCE_WORKERS", _cores()),
         faults=read_faults(
             read.text("CERTLOAD_REFERENCE_FAULTS", ""), name="CERTLOAD_REFERENCE_FAULTS"
         ),
@@ -139,6 +184,14 @@ class _Reader:
         if not re.fullmatch(r"[0-9]{1,9}", text) or not 0 < int(text) <= (most or int(text)):
             span = f"from 1 to {most}" if most else "above zero"
             raise ConfigurationError(f"{name}={text}: write a whole number {span}")
+        return int(text)
+
+    def limit(self, name: str, default: int) -> int:
+        """One of ACME's limits."""
+        name = f"CERTCTL_ACME_SERVER_RATE_LIMIT_{name}"
+        text = self.text(name, str(default))
+        if not re.fullmatch(r"[0-9]{1,9}", text):
+            raise ConfigurationError(f"{name}={text}: write a whole number; 0 is no limit")
         return int(text)
 
     def number(self, name: str, default: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import MappingProxyType
@@ -41,9 +41,12 @@ class Request:
         id: Its ``X-Request-ID``.
         method: In capitals.
         path: Without query.
+        query: What stands behind the question mark, as it came.
         host: The ``Host`` header.
         body: The whole of it; empty when there is none, or when it was too long.
         actor: Name of the key that it came with.
+        query: What follows the path, without the question mark.
+        headers: Its headers, names in any case.
     """
 
     id: str
@@ -52,6 +55,8 @@ class Request:
     host: str
     body: bytes
     actor: str
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=lambda: _NONE)
 
     def json_object(self) -> dict[str, Any] | None:
         """The JSON object that the body begins with, None when it does not.
@@ -78,9 +83,9 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=lambda: _NONE)
 
 
-def json_answer(value: object, *, headers: Mapping[str, str] = _NONE) -> Answer:
-    """200 with JSON and, as Go's encoder has it, a newline at its end."""
-    return Answer(status=200, body=_encode(value), content_type=JSON, headers=headers)
+def json_answer(value: object, *, headers: Mapping[str, str] = _NONE, status: int = 200) -> Answer:
+    """JSON and, as Go's encoder has it, a newline at its end."""
+    return Answer(status=status, body=_encode(value), content_type=JSON, headers=headers)
 
 
 def text_answer(status: int, text: str, *, headers: Mapping[str, str] = _NONE) -> Answer:
@@ -98,13 +103,15 @@ def api_error(status: int, message: str, request_id: str) -> Answer:
     return Answer(status=status, body=_encode(document), content_type=JSON)
 
 
-def problem(status: int, kind: str, detail: str) -> Answer:
+def problem(status: int, kind: str, detail: str, *, subproblems: Sequence[object] = ()) -> Answer:
     """An ACME problem document (RFC 8555, 6.7)."""
-    document = {
+    document: dict[str, object] = {
         "type": f"urn:ietf:params:acme:error:{kind}",
         "detail": detail,
         "status": status,
     }
+    if subproblems:
+        document["subproblems"] = subproblems
     return Answer(status=status, body=_encode(document), content_type=PROBLEM)
 
 

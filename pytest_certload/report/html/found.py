@@ -10,6 +10,7 @@ from pytest_certload.proof.findings import (
     EffectsFinding,
     ProcessFinding,
 )
+from pytest_certload.report.pace import pace
 from pytest_certload.report.record import RunRecord
 
 from . import words
@@ -78,7 +79,7 @@ def backlogs(record: RunRecord, plots: RunPlots) -> Markup | None:
         "Hidden backlog",
         table("Hidden backlog", columns, rows),
         draw_all([plots.behind(found) for found in record.proof.backlogs]),
-        hint="Work that the server does after it has answered.",
+        hint="Work that the server does after it has answered, or that waits for it when the load begins.",
     )
 
 
@@ -88,6 +89,8 @@ def _backlog(found: BacklogFinding) -> tuple[object, ...]:
         if found.caught_up is None
         else f"{words.seconds(found.caught_up)} after the load"
     )
+    if found.done_after:
+        when = pace(found)
     return (
         join([mark(found.fault is None), " ", found.name]),
         f"{found.wanted:,}",

@@ -1,0 +1,142 @@
+"""Can a machine enrol by ACME here, from first to last? And what must then be in the database."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pytest_certload.acme.certificates import Trust
+from pytest_certload.acme.client import AcmeClient, Tally
+from pytest_certload.acme.enrolments import Enrolment, Enrolments, new_enrolment
+from pytest_certload.acme.resources import Directory
+from pytest_certload.errors import PreflightError
+from pytest_certload.proof.preflight import Preflight
+
+__all__ = ["Trial", "accounts_of", "last_part", "machines"]
+
+_DOMAIN = "acme.loadtest.example.test"
+
+#: Every account, every order and every certificate of some accounts, one key a row. By account and
+#: not by time, so that nobody's clock has a say. The certificate is found by the name that certctl
+#: makes of the order, not by what the order says of itself.
+ACCOUNTS = "SELECT account_id FROM acme_accounts WHERE account_id = ANY($1) AND status = 'valid'"
+ORDERS = (
+    "SELECT order_id || ' of ' || account_id || ': ' || status FROM acme_orders "
+    "WHERE account_id = ANY($1)"
+)
+CERTIFICATES = (
+    "SELECT c.id || ' with ' || v.fingerprint_sha256 FROM acme_orders o "
+    "JOIN managed_certificates c ON c.name = 'acme-' || o.order_id "
+    "JOIN certificate_versions v ON v.certificate_id = c.id WHERE o.account_id = ANY($1)"
+)
+
+
+def machines(count: int) -> Enrolments:
+    """So many machines that have no account yet, each with keys, a CSR and a name of its own."""
+    return Enrolments(count, lambda number: [f"host-{number}.{_DOMAIN}"])
+
+
+def accounts_of(fleet: Iterable[Enrolment]) -> list[str]:
+    """The ids that certctl gives to the accounts of machines: made of their keys."""
+    return [f"acme-acc-{machine.key.thumbprint}" for machine in fleet]
+
+
+def last_part(url: str) -> str:
+    """The id at the end of the URL of an account, an order or a certificate."""
+    return url.rpartition("/")[2]
+
+
+class Trial:
+    """The check that one machine can enrol, and how far; it is one of its own.
+
+    certctl itself cannot finish an order: it stores the certificate without an owner, which its schema
+    refuses, and answers finalize with 500. Such a server passes up to the order that is ready, and the
+    run is marked as reduced. Account, order and certificate stay in the database.
+
+    Attributes:
+        finalizes: Whether orders can be finished; True as long as the check was not made.
+        chain: The certificate that came, with its chain; None if none did.
+
+    Args:
+        directory: Path of the directory.
+    """
+
+    __name__ = "enrolment"
+
+    def __init__(self, directory: str) -> None:
+        self.finalizes = True
+        self.chain: bytes | None = None
+        self._directory = directory
+
+    async def __call__(self, preflight: Preflight) -> str:
+        """Enrol one machine.
+
+        Raises:
+            PreflightError: It does not come as far as an order that is ready, or gets a wrong certificate.
+        """
+        began = time.perf_counter()
+        asker = _Asker(preflight.client)
+        machine = new_enrolment([f"trial.{_DOMAIN}"])
+        directory = await self._found(asker)
+        acme = AcmeClient(asker, directory, machine.key, Tally())
+        await acme.new_account()
+        order = await acme.ready(await acme.new_order(machine.names))
+        try:
+            order = await acme.finalize(order, machine.csr)
+        except _Unexpected as error:
+            if error.status != 500:
+                raise
+            self.finalizes = False
+            preflight.reduce("up to the order that is ready, as finalize is answered 500")
+            return "an order becomes ready, and finalize is answered 500: measured up to there"
+        chain = (await acme.certificate(order)).chain
+        try:
+            fault = Trust.first_seen(chain).fault(chain, machine)
+        except ValueError as error:
+            fault = str(error)
+        if fault is not None:
+            raise PreflightError(
+                f"a machine enrolled and got a wrong certificate: {fault}; look into the server's issuer"
+            )
+        self.chain = chain
+        return (
+            f"a machine enrolled in {time.perf_counter() - began:.2g} s; its certificate verifies"
+        )
+
+    async def _found(self, asker: _Asker) -> Directory:
+        async with asker.client.get(self._directory) as response:
+            asker.expect(response, 200)
+            document = await response.json()
+        try:
+            return Directory.of(document)
+        except ValueError as error:
+            raise PreflightError(f"{self._directory}: {error}") from error
+
+
+class _Unexpected(PreflightError):
+    """An answer has another status than the protocol says."""
+
+    def __init__(self, response: Any, statuses: Sequence[int]) -> None:
+        super().__init__(
+            f"{response.method} {response.url} is answered {response.status} instead of "
+            f"{' or '.join(map(str, statuses))}: no machine can enrol; look into the server's log"
+        )
+        self.status: int = response.status
+
+
+class _Asker:
+    """What an ``AcmeClient`` asks with before a load."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    def expect(self, response: Any, *statuses: int) -> None:
+        if response.status not in statuses:
+            raise _Unexpected(response, statuses)
+
+    def check(self, condition: object, message: str) -> None:
+        if not condition:
+            raise PreflightError(
+                f"a machine cannot enrol, as this does not hold: {message}; look into the server's log"
+            )

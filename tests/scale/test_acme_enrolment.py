@@ -1,0 +1,94 @@
+"""ACME enrolment: 20 machines a second, each from its first nonce to a certificate that verifies."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_certload import Iteration, Load, RunResult, ms, seconds
+from pytest_certload.acme.certificates import Issued, fingerprint
+from pytest_certload.acme.client import AcmeClient, Tally
+from pytest_certload.acme.resources import Directory
+from pytest_certload.certctl import enrolment
+from pytest_certload.certctl.api import Certctl
+from pytest_certload.certctl.enrolment import last_part
+
+RATE = 20
+DURATION = "5m"
+#: p95 of the steps up to an order that is ready, and of those that make a certificate of it.
+TO_READY = {
+    "directory": ms(500),
+    "new-nonce": ms(300),
+    "new-account": ms(800),
+    "new-order": ms(800),
+    "authorization": ms(800),
+}
+TO_CERTIFICATE = {"finalize": seconds(2), "certificate": ms(800)}
+
+
+@pytest.mark.scale
+@pytest.mark.tier_acme
+async def test_acme_enrolment(load: Load, certctl: Certctl) -> None:
+    # Each machine's own keys and CSR, before the load: to make them is no work of the server's.
+    machines = enrolment.machines(load.planned_iterations(rate=RATE, duration=DURATION))
+    trial = certctl.trial_enrolment()
+    tally, issued = Tally(), Issued()
+    accounts = load.ledger("accounts")
+    orders = load.ledger("orders")
+    certificates = load.ledger("certificates")
+
+    async def enrol(iteration: Iteration) -> None:
+        machine = machines[iteration.index]
+        async with iteration.step("directory"):
+            async with iteration.client.get(certctl.acme("directory")) as response:
+                iteration.expect(response, 200)
+                directory = Directory.of(await response.json())
+        acme = AcmeClient(iteration, directory, machine.key, tally)
+        async with iteration.step("new-nonce"):
+            await acme.new_nonce()
+        async with iteration.step("new-account"):
+            account = await acme.new_account()
+            iteration.check(account.created, "a new key gets a new account")
+            accounts.acknowledged(last_part(account.url))
+        async with iteration.step("new-order"):
+            order = await acme.new_order(machine.names)
+        async with iteration.step("authorization"):
+            order = await acme.ready(order)
+        if trial.finalizes:
+            async with iteration.step("finalize"):
+                order = await acme.finalize(order, machine.csr)
+            async with iteration.step("certificate"):
+                certificate = await acme.certificate(order)
+                issued.add(machine, certificate.chain)
+                certificates.acknowledged(
+                    f"{last_part(certificate.url)} with {fingerprint(certificate.chain)}"
+                )
+        orders.acknowledged(f"{last_part(order.url)} of {last_part(account.url)}: {order.status}")
+
+    async def prove(result: RunResult) -> None:
+        of_machines = enrolment.accounts_of(machines)
+        await result.effects(accounts, certctl.database, enrolment.ACCOUNTS, of_machines)
+        await result.effects(orders, certctl.database, enrolment.ORDERS, of_machines)
+        await result.effects(certificates, certctl.database, enrolment.CERTIFICATES, of_machines)
+
+    load.after_death(prove)
+    load.watch(certctl.audit_backlog(load))
+    result = await load.constant_arrival_rate(
+        enrol,
+        rate=RATE,
+        duration=DURATION,
+        max_in_flight=200,
+        preflight=[*certctl.preflight("enrolment"), trial],
+    )
+
+    steps = TO_READY | TO_CERTIFICATE if trial.finalizes else TO_READY
+    for name, limit in steps.items():
+        assert result.step(name).p95 < limit
+        assert result.step(name).server_error_rate < 0.001
+    # A whole enrolment may take what its finalize may, and a second for all the rest.
+    assert result.p95 < seconds(3)
+    assert result.p99 < seconds(5)
+    assert result.error_rate < 0.001
+    result.integrity("wrong certificates", actual=issued.faults(trial.chain), expected={})
+    await prove(result)
+    result.integrity("fresh nonces that were refused", actual=tally.bad_nonces, expected=0)
+    result.caught_up()
