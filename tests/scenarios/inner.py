@@ -99,6 +99,7 @@ def run_scenarios(
         *(sys.executable, "-m", "pytest", "-m", "scale", "-p", "no:cacheprovider"),
         *dict.fromkeys(str(file_of(name)) for name in names),
         *("--certload-stack=embedded", "--certload-duration=1500ms", "--certload-vus=20"),
+        "--certload-warm-up=500ms",
         *(f"--certload-results={results}", f"--certload-seed={seed}"),
         *(f"--certload-transport={transport}", f"--certload-preflight={preflight}"),
         *(f"--certload-server-env={variable}" for variable in environment),
