@@ -446,6 +446,21 @@ def test_vus_can_be_scaled(pytester: pytest.Pytester, target: Target) -> None:
     assert summary(pytester)["in_flight_peak"] == 2
 
 
+def test_a_warm_up_can_be_shortened_and_none_is_added(
+    pytester: pytest.Pytester, target: Target
+) -> None:
+    after = "again = await load.constant_vus(ask, vus=1, duration=0.1)\nassert again.error_rate < 1"
+    call = "load.constant_arrival_rate(ask, rate=100, duration=0.2, warm_up='1m')"
+    source = scale_test(target, GET.format(path="/slow/5"), after, call)
+    result = run(pytester, source, "--certload-warm-up=100ms", "--certload-threshold=rate<1")
+    result.assert_outcomes(passed=1)
+    shortened, without = summary(pytester, "storm"), summary(pytester, "storm-2")
+    assert shortened["reduced"] == ["warm-up 100 ms instead of 1m"]
+    assert shortened["parameters"]["warm_up_seconds"] == 0.1
+    assert without["reduced"] == []
+    assert without["parameters"]["warm_up_seconds"] == 0
+
+
 def test_two_loads_in_one_test_have_a_summary_each(
     pytester: pytest.Pytester, target: Target
 ) -> None:

@@ -42,7 +42,7 @@ CASES = [
 ]
 #: What is missing after so long never comes, as it is missed on purpose. And nobody reads what Postgres
 #: says of such a load, which would be waited for.
-SHORT = ("--certload-effects-limit=2s", "--certload-evidence=off")
+SHORT = ("--certload-effects-limit=1s", "--certload-evidence=off")
 
 
 @pytest.fixture(scope="module")
