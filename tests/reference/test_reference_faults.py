@@ -194,6 +194,10 @@ def write_lost(server: Server) -> None:
     document = server.renew({"certificate_ids": CERTIFICATES}).json()
     assert document["total_enqueued"] == 3
     assert server.database.value("SELECT count(*) FROM jobs") in (1, 2)
+    for number in range(4):
+        faults_certificates.enter(server, id=f"cert-{number}", name=f"entered {number}")
+    entered = "SELECT count(*) FROM managed_certificates WHERE name LIKE 'entered%'"
+    assert server.database.value(entered) == 2
 
 
 def audit_missing(server: Server) -> None:
