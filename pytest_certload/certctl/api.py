@@ -16,16 +16,27 @@ from pytest_certload.proof.preflight import Check
 from pytest_certload.proof.sightings import Sightings
 
 from .audit import NOT_AUDITED, AuditRows, acknowledged, at_most
+from .enlarge import enlarge
 from .enrolment import Trial
-from .fleet import ACME_PROFILE, AGENT_IDS, AGENTS, CERTIFICATE_IDS, CERTIFICATES, check_size
+from .fleet import (
+    ACME_PROFILE,
+    AGENT_IDS,
+    AGENTS,
+    API_OWNER,
+    CERTIFICATE_IDS,
+    CERTIFICATES,
+    check_size,
+)
 from .preflight import CertctlChecks
+from .queue import RenewalQueue
 from .renewals import Renewal, renewals
+from .work import Work
 
 if TYPE_CHECKING:
     from pytest_certload.session import Load
     from pytest_certload.stack import Stack
 
-__all__ = ["ACME_PROFILE", "AGENTS", "CERTIFICATES", "Agent", "Certctl", "share"]
+__all__ = ["ACME_PROFILE", "AGENTS", "API_OWNER", "CERTIFICATES", "Agent", "Certctl", "share"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +78,8 @@ class Certctl:
     def __init__(self, dsn: str) -> None:
         #: For questions of a test's own.
         self.database = SessionDatabase(dsn)
+        #: The jobs that agents are given.
+        self.work = Work(self.database)
 
     @classmethod
     def of_stack(cls, stack: Stack) -> Certctl:
@@ -91,7 +104,7 @@ class Certctl:
         size and state, or that ACME answers as such. They leave nothing behind that a test counts.
 
         Args:
-            kind: What the load is about: ``agents``, ``certificates``, ``acme`` or ``enrolment``.
+            kind: What the load is about: one of ``preflight.KINDS``, such as ``agents``.
             fleet: How many agents or certificates there must be; default: all that the seeds make.
             limited: Whether the limiter must be on, as the load is about it; else it must be off.
 
@@ -194,6 +207,29 @@ class Certctl:
         check_size("certificates", len(rows), expected, "01_bulk_renewal_certs.sql")
         return [row["id"] for row in rows]
 
+    async def enlarge_fleet(self, size: int) -> int:
+        """Make the fleet of certificates larger than the seeds have it; see ``enlarge``.
+
+        Args:
+            size: Certificates in all. The page of 50 that is added in front of them is not counted.
+
+        Returns:
+            How many rows were added.
+
+        Raises:
+            ConfigurationError: The seeds alone make more, or it is too large.
+        """
+        return await enlarge(self.database, size)
+
+    async def certificates_by_owner(self) -> Mapping[str, Sequence[str]]:
+        """The seeded certificates of each owner, by its id: the oldest ones that it has."""
+        rows = await self.database.fetch(
+            "SELECT owner_id, array_agg(id ORDER BY created_at) AS ids FROM managed_certificates "
+            "WHERE id LIKE $1 GROUP BY owner_id ORDER BY owner_id",
+            CERTIFICATE_IDS,
+        )
+        return {row["owner_id"]: row["ids"] for row in rows}
+
     async def certificates_renewing(self) -> int:
         """How many of the seeded certificates are in the state RenewalInProgress."""
         return int(
@@ -201,6 +237,40 @@ class Certctl:
                 "SELECT count(*) FROM managed_certificates "
                 "WHERE id LIKE $1 AND status = 'RenewalInProgress'",
                 CERTIFICATE_IDS,
+            )
+        )
+
+    # The scheduler's queue.
+
+    async def renewal_queue(self, size: int, *, keygen: str = "agent") -> RenewalQueue:
+        """Renewal jobs for the scheduler, to be put in when a load begins; see ``RenewalQueue``.
+
+        The certificates are set back to renewable first, as ``certificates`` does it.
+
+        Args:
+            size: How many, each of a certificate of its own.
+            keygen: Who makes the keys: ``agent`` or ``server``.
+
+        Raises:
+            ConfigurationError: There are not so many certificates, or nobody of that name makes keys.
+            PreflightError: There are more or fewer certificates than the seeds make.
+        """
+        queue = RenewalQueue(self.database, size, keygen=keygen)
+        await self.certificates()
+        return queue
+
+    async def certificates_in_all(self) -> int:
+        """How many certificates there are, whoever entered them."""
+        return int(await self.database.fetchval("SELECT count(*) FROM managed_certificates"))
+
+    async def certificates_expiring_otherwise(self, names: str, expiry: datetime) -> int:
+        """How many certificates, by a pattern for LIKE of their names, have another expiry."""
+        return int(
+            await self.database.fetchval(
+                "SELECT count(*) FROM managed_certificates "
+                "WHERE name LIKE $1 AND expires_at IS DISTINCT FROM $2",
+                names,
+                expiry,
             )
         )
 

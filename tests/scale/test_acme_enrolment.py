@@ -93,3 +93,7 @@ async def test_acme_enrolment(load: Load, certctl: Certctl) -> None:
     await prove(result)
     result.integrity("fresh nonces that were refused", actual=tally.bad_nonces, expected=0)
     result.caught_up()
+    # What the generator does beside asking: the keys before the load, the signatures in it.
+    assert result.figure("CPU time of a machine's keys and CSR", machines.cost) < ms(2)
+    signing = tally.signing_of_each(int(result.count))
+    assert result.figure("CPU time of a machine's signatures", signing) < ms(2)

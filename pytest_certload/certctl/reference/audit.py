@@ -27,7 +27,7 @@ __all__ = ["MOST_PENDING", "AuditLog", "Note"]
 
 _INSERT = (
     "INSERT INTO audit_events (id, actor, actor_type, action, resource_type, resource_id, details,"
-    " timestamp, event_category) VALUES ($1, $2, 'User', $3, $4, $5, $6, $7, 'cert_lifecycle')"
+    " timestamp, event_category) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'cert_lifecycle')"
 )
 # The next row finds no row before it.
 _FORGET_HEAD = "UPDATE audit_chain_head SET row_hash = '' WHERE id = 1"
@@ -101,7 +101,7 @@ class AuditLog:
             self.forgo()
             return
         self._unwritten += 1
-        self._rows.put_nowait(self._row(actor, action, resource_type, resource_id, details))
+        self._rows.put_nowait(self._row(actor, "User", action, resource_type, resource_id, details))
 
     async def write(
         self,
@@ -111,9 +111,11 @@ class AuditLog:
         resource_type: str,
         resource_id: str,
         details: Mapping[str, object],
+        *,
+        actor_type: str = "User",
     ) -> None:
         """Write a row now, in a transaction of its own."""
-        row = self._row(actor, action, resource_type, resource_id, details)
+        row = self._row(actor, actor_type, action, resource_type, resource_id, details)
         async with self._turn:
             await connection.execute(_INSERT, *row)
 
@@ -133,7 +135,7 @@ class AuditLog:
                 details: Mapping[str, object],
             ) -> None:
                 await committed.enter_async_context(self._turn)
-                row = self._row(actor, action, resource_type, resource_id, details)
+                row = self._row(actor, "User", action, resource_type, resource_id, details)
                 await connection.execute(_INSERT, *row)
 
             yield note
@@ -172,6 +174,7 @@ class AuditLog:
     def _row(
         self,
         actor: str,
+        actor_type: str,
         action: str,
         resource_type: str,
         resource_id: str,
@@ -180,6 +183,7 @@ class AuditLog:
         return (
             f"audit-{time.time_ns()}-{next(self._numbers)}",
             actor,
+            actor_type,
             action,
             resource_type,
             resource_id,
