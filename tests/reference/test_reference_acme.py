@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_certload.certctl.fleet import RENEWALS
 from pytest_certload.certctl.reference.acme.renewal_info import renewal_serial
+from pytest_certload.certctl.renewals import renewals
+from pytest_certload.database import SessionDatabase
+from pytest_certload.errors import PreflightError
 
 if TYPE_CHECKING:
     from .conftest import Bench, Questions, Reply, Server
 
+SEED = Path(__file__).parents[2] / "seed"
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 PROFILE = "/acme/profile/prof-loadtest"
@@ -155,6 +162,26 @@ def window(reply: Reply) -> tuple[datetime, datetime]:
     assert all(instant.endswith("Z") for instant in suggested.values())
     start, end = (datetime.fromisoformat(suggested[name]) for name in ("start", "end"))
     return start, end
+
+
+def test_the_seeded_certificates_have_the_window_that_the_scenario_expects(bench: Bench) -> None:
+    database = bench.seeded()
+    database.execute((SEED / "04_acme.sql").read_text("utf-8"))
+    with bench.serving(database) as server:
+        expected = asyncio.run(renewals(SessionDatabase(database.dsn)))
+        assert len({renewal.id for renewal in expected}) == RENEWALS
+        for renewal in expected[::20]:
+            reply = server.get(f"{PROFILE}/renewal-info/{renewal.id}")
+            assert window(reply) == (renewal.start, renewal.end)
+            assert renewal.is_named_by(reply.json())
+
+
+def test_another_number_of_seeded_certificates_is_no_start(bench: Bench) -> None:
+    database = bench.seeded()
+    with pytest.raises(
+        PreflightError, match=r"0 load-test certificates for renewal-info .*04_acme"
+    ):
+        asyncio.run(renewals(SessionDatabase(database.dsn)))
 
 
 class TestRenewalWindow:

@@ -108,7 +108,7 @@ WRONG_PROTECTED: list[tuple[dict[str, object], int, str, bool]] = [
     ({"alg": "none"}, 400, "malformed", True),
     ({"alg": "ES384"}, 400, "malformed", True),
     ({"alg": "RS256"}, 401, "unauthorized", False),
-    ({"crit": ["exp"]}, 400, "malformed", True),
+    ({"crit": ["exp"]}, 401, "unauthorized", False),
     ({"kid": None}, 400, "malformed", False),
     ({"kid": "https://elsewhere/account/acme-acc-x"}, 400, "malformed", False),
     ({"kid": 7}, 400, "malformed", True),

@@ -83,12 +83,18 @@ async def ask(
 
 
 def look(
-    bench: Bench, server: Server, kind: str, *, key: str | None = None, transport: str = "aiohttp"
+    bench: Bench,
+    server: Server,
+    kind: str,
+    *,
+    key: str | None = None,
+    transport: str = "aiohttp",
+    limited: bool = False,
 ) -> dict[str, CheckFinding]:
     database = SessionDatabase(server.database.dsn)
     return asyncio.run(
         ask(
-            CertctlChecks(database=database, kind=kind, fleet=FLEET).all(),
+            CertctlChecks(database=database, kind=kind, fleet=FLEET, limited=limited).all(),
             f"https://{LOOPBACK}:{server.port}",
             transport=transport,
             ca_path=bench.authority.ca_path,
@@ -218,6 +224,26 @@ def test_a_limiter_that_is_on(bench: Bench) -> None:
     assert list(failed(first)) == ["limiter"]
     assert "CERTCTL_RATE_LIMIT_ENABLED=false" in failed(second)["limiter"]
     assert all("429" in detail for detail in failed(second).values())
+
+
+def test_a_limiter_that_is_to_be_on(bench: Bench, own: Server) -> None:
+    off = look(bench, own, "acme", limited=True)
+    assert list(failed(off)) == ["limiter"]
+    assert re.search(
+        r"of 150 requests at once none is refused: .*CERTCTL_RATE_LIMIT_ENABLED=true",
+        off["limiter"].detail,
+    )
+    database = bench.migrated()
+    seed(database)
+    with bench.serving(database, CERTCTL_RATE_LIMIT_ENABLED="true") as server:
+        on = look(bench, server, "acme", limited=True)
+        assert failed(on) == {}
+        assert re.fullmatch(r"\d+ of 150 requests at once are refused", on["limiter"].detail)
+        # Neither who is unknown nor who is refused leaves an audit row.
+        assert not database.value(
+            "SELECT count(*) FROM audit_events WHERE resource_id = '/api/v1/auth/check'"
+            " AND details->>'status' <> '200'"
+        )
 
 
 def test_a_limiter_that_is_wide_enough(bench: Bench) -> None:
