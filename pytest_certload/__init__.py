@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .engine.executors.constant_arrival_rate import ConstantArrivalRate
     from .engine.executors.constant_vus import ConstantVUs
+    from .engine.executors.fleet_arrivals import FleetArrivals
     from .engine.executors.poisson_arrival_rate import PoissonArrivalRate
     from .engine.executors.ramping_arrival_rate import RampingArrivalRate
     from .engine.executors.ramping_vus import RampingVUs
@@ -52,6 +53,7 @@ _HOMES = {
     "ConstantVUs": "engine.executors.constant_vus",
     "Counted": "proof.backlog",
     "Duration": "units",
+    "FleetArrivals": "engine.executors.fleet_arrivals",
     "IntegrityFailed": "errors",
     "InvalidRun": "errors",
     "Iteration": "engine.scenario",
@@ -95,6 +97,7 @@ __all__ = [
     "ConstantVUs",
     "Counted",
     "Duration",
+    "FleetArrivals",
     "IntegrityFailed",
     "InvalidRun",
     "Iteration",

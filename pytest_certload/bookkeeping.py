@@ -364,6 +364,6 @@ class Bookkeeper:
             if not ledger.compared:
                 return (
                     f"ledger {ledger.name} was compared with nothing, so it proves nothing: add "
-                    "`await result.effects(ledger, database, sql)`, or `await result.sightings(…)`"
+                    "`await result.effects(ledger, database, sql)`, `result.sightings(…)` or `result.traces(…)`"
                 )
         return None

@@ -1,7 +1,7 @@
-"""What comes after pytest: ``certload report``, ``history``, ``compare``, ``baseline-table``.
+"""What comes after pytest, and around it: ``certload report``, ``history``, ``compare``, ``ladder``.
 
-Exit codes: 0; 1 when a run is worse than it may be, or a page is not as it would be written; 2 when what
-was asked for cannot be done. What is heavy to import is imported by the command that needs it.
+Exit codes: 0; 1 when a run is worse than it may be, a page is not as it would be written, or a rung has no
+figures; 2 when what was asked for cannot be done. What is heavy to import is imported by the command that needs it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,14 @@ _WRONG = 2
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
+    words = list(sys.argv[1:] if words is None else words)
+    # What stands behind -- is pytest's; argparse would look for options among it.
+    pytest_words = None
+    if words[:1] == ["ladder"] and "--" in words:
+        cut = words.index("--")
+        words, pytest_words = words[:cut], words[cut + 1 :]
     arguments = _parser().parse_args(words)
+    arguments.pytest_words = pytest_words
     try:
         code: int = arguments.command(arguments)
     except CertloadError as error:
@@ -94,6 +101,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_folder(table)
     table.set_defaults(command=_table)
+
+    ladder = commands.add_parser(
+        "ladder",
+        help="run load tests with one stack's settings after the other, and tell what each buys",
+        usage="certload ladder [-h] [--results DIR] [--page PAGE] [--resume] RUNGS [-- PYTEST …]",
+        epilog="Behind -- stands what pytest is told; default: -m scale.",
+    )
+    ladder.add_argument("rungs", metavar="RUNGS", type=Path, help="a TOML file (docs/ladders.md)")
+    ladder.add_argument(
+        "--results", type=Path, default=Path("results/ladder"), metavar="DIR",
+        help="for ladder.json, ladder.md and a folder a rung (default: results/ladder)",
+    )  # fmt: skip
+    ladder.add_argument("--page", type=Path, help="write the page here, too")
+    ladder.add_argument(
+        "--resume", action="store_true", help="run only the rungs that --results has no figures of"
+    )
+    ladder.set_defaults(command=_ladder)
     return parser
 
 
@@ -205,6 +229,22 @@ def _table(arguments: argparse.Namespace) -> int:
     else:
         print(table)
     return 0
+
+
+def _ladder(arguments: argparse.Namespace) -> int:
+    from pytest_certload.ladder.climb import DEFAULT
+    from pytest_certload.ladder.run import run_ladder
+    from pytest_certload.ladder.rungs import read_rungs
+
+    words = arguments.pytest_words
+    return run_ladder(
+        read_rungs(arguments.rungs),
+        list(DEFAULT) if words is None else words,
+        results=arguments.results,
+        page=arguments.page,
+        resume=arguments.resume,
+        say=lambda text: print(text, flush=True),
+    )
 
 
 def _store(arguments: argparse.Namespace) -> Store:

@@ -14,13 +14,21 @@ from pytest_certload.face import FACE
 
 if TYPE_CHECKING:
     from pytest_certload.certctl.api import Certctl
+    from pytest_certload.certctl.connectors import Connectors
     from pytest_certload.database import SessionDatabase
     from pytest_certload.proof.preflight import Check
     from pytest_certload.proof.witness import Witness
     from pytest_certload.session import Load
     from pytest_certload.stack import ProductSpec, Stack
 
-__all__ = ["certctl", "certload_database", "certload_product", "certload_stack", "load"]
+__all__ = [
+    "certctl",
+    "certload_connectors",
+    "certload_database",
+    "certload_product",
+    "certload_stack",
+    "load",
+]
 
 
 @pytest.fixture
@@ -40,7 +48,7 @@ def load(request: pytest.FixtureRequest) -> Load:
 
     face = request.config.stash[FACE]
     if request.config.pluginmanager.has_plugin("junitxml"):
-        face.add_suite_property = request.getfixturevalue("record_testsuite_property")
+        face.verdicts.add_suite_property = request.getfixturevalue("record_testsuite_property")
     settings = face.settings
     mark = gate.read_mark(request.node)
     endpoint: Endpoint | None = None
@@ -65,14 +73,14 @@ def load(request: pytest.FixtureRequest) -> Load:
             description["server_env"] = " ".join(said)
             if stack.restore is None:
                 checks.append(server_environment(mark.server_env, dict(settings.server_env)))
-        witnesses = witnesses_of(stack, face.state_origin, counters=settings.evidence)
+        witnesses = witnesses_of(stack, face.keeper.state_origin, counters=settings.evidence)
     return Load(
-        face.bookkeeper,
+        face.runs.bookkeeper,
         nodeid=request.node.nodeid,
         name=mark.name or _scenario_name(request.node.name),
         endpoint=endpoint,
         stack=description,
-        processes=partial(ProcessWitness, stack, say=face.announce),
+        processes=partial(ProcessWitness, stack, say=face.voice.announce),
         revive=None if stack is None else stack.revive,
         database=database,
         witnesses=witnesses,
@@ -108,10 +116,10 @@ def certload_stack(
 
     face = request.config.stash[FACE]
     with open_stack(
-        face.settings.stack_request(), certload_product, announce=face.announce
+        face.settings.stack_request(), certload_product, announce=face.voice.announce
     ) as stack:
-        face.announce_stack(stack)
-        with face.keeping(stack):
+        face.keeper.announce_stack(stack)
+        with face.keeper.keeping(stack):
             yield stack
 
 
@@ -134,3 +142,19 @@ def certctl(certload_stack: Stack) -> Certctl:
     from pytest_certload.certctl.api import Certctl
 
     return Certctl.of_stack(certload_stack)
+
+
+@pytest.fixture(scope="session")
+def certload_connectors(request: pytest.FixtureRequest) -> Iterator[Connectors]:
+    """The TLS daemons that certctl deploys to, for the whole session; no certctl and no Postgres."""
+    from pytest_certload.certctl.connectors import open_connectors
+    from pytest_certload.stack.daemons import DaemonMissing
+
+    face = request.config.stash[FACE]
+    try:
+        with open_connectors(
+            face.settings.stack_request(), announce=face.voice.announce
+        ) as connectors:
+            yield connectors
+    except DaemonMissing as missing:
+        pytest.skip(str(missing))

@@ -39,7 +39,9 @@ MARKER_HELP = (
 )
 
 
-_FIXTURES = frozenset({"load", "certload_stack", "certload_database", "certctl"})
+_FIXTURES = frozenset(
+    {"load", "certload_stack", "certload_database", "certload_connectors", "certctl"}
+)
 
 #: What a load test on a stack of our own starts from: its seeds, or what is there.
 STATES = ("seeded", "keep")

@@ -185,6 +185,10 @@ def _duration(value: str, base: Path) -> Duration:
     return duration
 
 
+def _warm_up(value: str, base: Path) -> Duration:
+    return parse_duration(value)
+
+
 def _rate(value: str, base: Path) -> Rate:
     return parse_rate(value)
 
@@ -230,6 +234,12 @@ def _dsn(value: str, base: Path) -> str:
     return value
 
 
+def _postgres_setting(value: str, base: Path) -> tuple[str, str]:
+    from pytest_certload.stack.settings import parse_setting
+
+    return parse_setting(value)
+
+
 def _pair(value: str, base: Path) -> tuple[str, str]:
     name, separator, content = value.partition("=")
     if not separator or not name.strip():
@@ -248,6 +258,8 @@ OPTIONS: tuple[Option, ...] = (
            help="arrival rate instead of the one in the test, such as 167/s or 100/min"),
     Option(name="vus", metavar="N", parse=_vus,
            help="number of VUs instead of the one in the test"),
+    Option(name="warm-up", metavar="TIME", parse=_warm_up,
+           help="length of warm-ups instead of the one in the test, where there is one"),
     Option(name="transport", metavar="NAME", parse=_transport, default="aiohttp",
            help="what speaks HTTP: aiohttp, or fast for more load from a core (default: aiohttp)"),
     Option(name="results", metavar="DIR", parse=_path, default="results",
@@ -302,6 +314,9 @@ OPTIONS: tuple[Option, ...] = (
            help="Postgres image of the docker stack (default: postgres:16-alpine)"),
     Option(name="postgres-bin", metavar="DIR", parse=_path,
            help="folder of Postgres programs (15 or newer) for the embedded stack"),
+    Option(name="postgres-setting", setting="postgres_settings", metavar="NAME=VALUE",
+           parse=_postgres_setting, several=True,
+           help="a setting of the Postgres that the stack starts, such as shared_buffers=512MB"),
     Option(name="server-port", metavar="PORT", parse=_port, default="0",
            help="port of the server that the stack starts (default: any free one)"),
     Option(name="server-env", metavar="NAME=VALUE", parse=_pair, several=True, secret=True,
@@ -321,6 +336,7 @@ class Settings:
     duration: Duration | None
     rate: Rate | None
     vus: int | None
+    warm_up: Duration | None
     transport: str
     results: Path
     html: Path | str | None
@@ -346,6 +362,7 @@ class Settings:
     server_image: str | None
     postgres_image: str
     postgres_bin: Path | None
+    postgres_settings: tuple[tuple[str, str], ...]
     server_port: int
     server_env: tuple[tuple[str, str], ...] = field(repr=False)
     boot_timeout: Duration
@@ -388,6 +405,7 @@ class Settings:
             allow_hosts=self.allow_host,
             boot_timeout=self.boot_timeout.total_seconds,
             server_environment=dict(self.server_env),
+            postgres_settings=dict(self.postgres_settings),
         )
 
 

@@ -14,6 +14,7 @@ from pytest_certload.errors import CertloadError
 from pytest_certload.face import FACE, Face, add_section
 from pytest_certload.fixtures import (
     certctl,
+    certload_connectors,
     certload_database,
     certload_product,
     certload_stack,
@@ -21,7 +22,14 @@ from pytest_certload.fixtures import (
 )
 from pytest_certload.options import add_options, read_settings
 
-__all__ = ["certctl", "certload_database", "certload_product", "certload_stack", "load"]
+__all__ = [
+    "certctl",
+    "certload_connectors",
+    "certload_database",
+    "certload_product",
+    "certload_stack",
+    "load",
+]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
     except CertloadError as error:
         raise pytest.UsageError(str(error)) from None
     config.stash[FACE] = face
-    face.refuse_workers()
+    face.selection.refuse_workers()
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
@@ -51,26 +59,26 @@ def pytest_pycollect_makeitem() -> Generator[None, Any, Any]:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out load tests that ``-m`` does not select; check those that it does."""
-    config.stash[FACE].choose(items)
+    config.stash[FACE].selection.choose(items)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Say which stack load tests will run on, and where their results go."""
-    return config.stash[FACE].header_lines()
+    return config.stash[FACE].selection.header_lines()
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     """Say what was left out."""
-    return config.stash[FACE].collection_lines()
+    return config.stash[FACE].selection.collection_lines()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Refuse load in a worker that has neighbours, and on a stack that has died; begin on the seeded state."""
     face = item.config.stash[FACE]
-    face.refuse_worker(item)
-    face.refuse_dead_stack(item)
-    face.restore_state(item)
+    face.selection.refuse_worker(item)
+    face.keeper.refuse_dead_stack(item)
+    face.keeper.restore_state(item)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -80,7 +88,7 @@ def pytest_fixture_setup(
     """Start the server of a new stack as its first test wants it: not in the fixture, whose error is all tests'."""
     value = yield
     if fixturedef.argname == "certload_stack":
-        request.config.stash[FACE].give_environment()
+        request.config.stash[FACE].keeper.give_environment()
     return value
 
 
@@ -89,8 +97,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     """A load test that raised nothing must still have proven something, and be as good as its baseline."""
     yield
     face = item.config.stash[FACE]
-    face.require_proof(item)
-    face.require_baseline(item)
+    face.verdicts.require_proof(item)
+    face.verdicts.require_baseline(item)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -99,24 +107,24 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Give the runs their verdict before the report is made, and their words after."""
     face = item.config.stash[FACE]
-    problem = face.close_runs(item, call) if call.when == "call" else None
+    problem = face.verdicts.close_runs(item, call) if call.when == "call" else None
     if call.when == "call":
-        face.push()
+        face.outputs.push()
     report = yield
-    face.explain(item, call, report)
+    face.words.explain(item, call, report)
     if problem is not None:
         report.outcome = "failed"
         add_section(report, "certload", str(problem))
-    face.redact(item, report)
-    face.note_failure(item, report)
+    face.words.redact(item, report)
+    face.outputs.note_failure(item, report)
     return report
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write what is written of all runs together, also of a session that was interrupted."""
     face = session.config.stash[FACE]
-    face.write_session(session)
-    face.write_report()
+    face.outputs.write_session(session, selected=face.selection.selected)
+    face.outputs.write_report()
 
 
 def pytest_assertrepr_compare(
@@ -125,7 +133,7 @@ def pytest_assertrepr_compare(
     """Let a figure that missed its limit explain itself."""
     if "pytest_certload.verdict.measure" not in sys.modules:
         return None
-    return config.stash[FACE].explain_comparison(op, left, right)
+    return config.stash[FACE].words.explain_comparison(op, left, right)
 
 
 def pytest_terminal_summary(
@@ -133,8 +141,8 @@ def pytest_terminal_summary(
 ) -> None:
     """Print the closing table."""
     face = config.stash[FACE]
-    lines = face.closing_lines(terminalreporter._tw.fullwidth, unicode=face.unicode)
-    lines += face.notes
+    lines = face.outputs.closing_lines(terminalreporter._tw.fullwidth, unicode=face.voice.unicode)
+    lines += face.voice.notes
     if lines:
         terminalreporter.section("load tests")
         for line in lines:

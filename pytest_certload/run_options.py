@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypedDict
 
 from pytest_certload.clients import TRANSPORTS
@@ -23,10 +24,11 @@ class RunOptions(TypedDict, total=False):
 
     Attributes:
         base_url: The server; default: the marker's, the stack's, or ``--certload-base-url``.
+        ca: PEM file of the only CA to trust, for servers that are not the stack's; default: ``--certload-ca``.
         headers: Sent with every request, beside the stack's token.
         timeout: Total time a request may take; default 30 s.
         grace: How long iterations may go on after the window has ended; default 30 s.
-        seed: Seeds ``iteration.rng``, Poisson arrivals and drawn pauses; default 0.
+        seed: Seeds ``iteration.rng``, arrivals and drawn pauses; default 0.
         transport: ``aiohttp`` or ``fast``; default: ``--certload-transport``.
         connections: ``keep-alive``: a pool that all share (default); ``per-vu``: one for each VU;
             ``fresh``: a new one for each request.
@@ -40,6 +42,7 @@ class RunOptions(TypedDict, total=False):
     """
 
     base_url: str | None
+    ca: Path | None
     headers: Mapping[str, str] | None
     timeout: object
     grace: object
@@ -61,6 +64,7 @@ class CheckedOptions:
     """
 
     base_url: str | None = None
+    ca: Path | None = None
     headers: Mapping[str, str] | None = field(default=None, repr=False)
     timeout: object = "30s"
     grace: object = "30s"
@@ -83,6 +87,8 @@ class CheckedOptions:
             raise ConfigurationError(
                 f"allow_dropped: {self.allow_dropped!r} is no share from 0 to 1"
             )
+        if self.ca is not None and not isinstance(self.ca, Path):
+            raise ConfigurationError(f"ca: {self.ca!r} is no path; write ca=Path({str(self.ca)!r})")
         parse_duration(self.timeout, name="timeout")
         parse_duration(self.grace, name="grace")
         if not isinstance(self.preflight, Sequence):

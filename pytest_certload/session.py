@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Unpack, overload
+from typing import Any, TypeVar, Unpack, cast, overload
 
 from pytest_certload.aftermath import Aftermath, Question
 from pytest_certload.bookkeeping import Bookkeeper, Run
@@ -62,6 +62,8 @@ from pytest_certload.verdict.result import CombinedResult, RunResult
 from pytest_certload.verdict.thresholds import Threshold
 
 __all__ = ["Load"]
+
+AnyExecutor = TypeVar("AnyExecutor", bound=Executor)
 
 _PREFLIGHT_CONNECTIONS = 16
 _PREFLIGHT_TIMEOUT = "10s"
@@ -136,6 +138,10 @@ class Load:
     def planned_rate(self, rate: object) -> Rate:
         """The arrival rate there will be, once the options have scaled it."""
         return self._bookkeeper.settings.rate or parse_rate(rate)
+
+    def planned(self, executor: AnyExecutor) -> AnyExecutor:
+        """An executor as it will be, once the options have scaled it."""
+        return _scale(executor, self._bookkeeper.settings)[0]
 
     def watch(self, witness: Witness) -> None:
         """Let a witness look on at the next load of this test."""
@@ -288,17 +294,23 @@ class Load:
         _check_loop()
         _check_scenarios(scenarios)
         checked = CheckedOptions(**options)
-        endpoint = self._where(checked.base_url)
+        endpoints = [self._where(scenario, checked) for scenario in scenarios]
         self._bookkeeper.redactor.learn_headers(checked.headers or {})
         transport = checked.transport or self._bookkeeper.settings.transport
-        stack = {**self._stack, "base_url": endpoint.base_url, "transport": transport}
+        how = {"transport": transport}
         if checked.connections != "keep-alive":
-            stack["connections"] = checked.connections
+            how["connections"] = checked.connections
+
+        def described(base_url: str) -> dict[str, str]:
+            return {**self._stack, "base_url": base_url, **how}
+
         scaled = [self._scaled(scenario) for scenario in scenarios]
         if checked.preflight and self._bookkeeper.settings.preflight == "off":
             scaled = [(s, (*notes, "preflight left out")) for s, notes in scaled]
         keep_samples = self._bookkeeper.settings.samples == "keep"
-        findings, less = await self._preflight([s for s, _ in scaled], endpoint, transport, checked)
+        findings, less = await self._preflight(
+            [s for s, _ in scaled], endpoints, transport, checked
+        )
         scaled = [(scenario, (*notes, *less)) for scenario, notes in scaled]
 
         clock = SystemClock()
@@ -308,7 +320,7 @@ class Load:
             board = self._board([s for s, _ in scaled])
             if board is not None:
                 clients.callback(board.close)
-            for scenario, reduced in scaled:
+            for (scenario, reduced), endpoint in zip(scaled, endpoints, strict=True):
                 opened = _clients(
                     endpoint,
                     transport,
@@ -330,7 +342,11 @@ class Load:
                     on_finish=None if board is None else board.window.note,
                 )
                 run = self._open(
-                    scenario.name, scenario.executor, reduced, stack, checked.must_be_answered
+                    scenario.name,
+                    scenario.executor,
+                    reduced,
+                    described(endpoint.base_url),
+                    checked.must_be_answered,
                 )
                 if scenario.start:
                     run.parameters = {
@@ -342,7 +358,7 @@ class Load:
                 self._traffic.append(engine.traffic)
             proof = runs[0][0].proof if len(runs) == 1 else Proof(preflight=findings)
             # The fixture's look on at the stack's server alone, not at one of the call's own.
-            on_stack = checked.base_url is None
+            on_stack = any(endpoint is self._endpoint for endpoint in endpoints)
             usual = self._witnesses() if on_stack else ()
             witnesses, self._watching = [*usual, *self._watching], []
             processes = self._processes() if on_stack else ProcessWitness()
@@ -381,7 +397,13 @@ class Load:
         if len(runs) > 1:
             unique = self._bookkeeper.unique_name(self._name)
             notes = dict.fromkeys(note for run, _ in runs for note in run.reduced)
-            together = self._open(unique, None, tuple(notes), stack, checked.must_be_answered)
+            together = self._open(
+                unique,
+                None,
+                tuple(notes),
+                described(", ".join(dict.fromkeys(e.base_url for e in endpoints))),
+                checked.must_be_answered,
+            )
             # By the names that the test gave them, whatever is unique in the session.
             results = {
                 scenario.name: run.result
@@ -430,17 +452,20 @@ class Load:
     async def _preflight(
         self,
         scenarios: Sequence[Scenario],
-        endpoint: Endpoint,
+        endpoints: Sequence[Endpoint],
         transport: str,
         options: CheckedOptions,
     ) -> tuple[list[CheckFinding], Sequence[str]]:
         """Make all checks before a load; also what they say that the load must leave out.
+
+        What asks on the check's client asks the first server.
 
         Raises:
             PreflightError: Some failed; it names them all.
         """
         __tracebackhide__ = True
         executors = [scenario.executor for scenario in scenarios]
+        endpoint = endpoints[0]
         client = open_client(
             transport,
             base_url=endpoint.base_url,
@@ -478,7 +503,8 @@ class Load:
                 own = self._checks if options.base_url is None else ()
                 findings += await make_checks([ports, *own], preflight)
                 # What speaks by a client of its own may speak to another server.
-                connection = [reachable(endpoint)] if options.must_be_answered else []
+                servers = {e.base_url: e for e in endpoints} if options.must_be_answered else {}
+                connection = [reachable(server) for server in servers.values()]
                 connected = await make_checks(connection, preflight)
                 findings += connected
                 if all(check.passed for check in connected):
@@ -555,21 +581,23 @@ class Load:
         if ended:
             raise missed({runs[0].name: judgements}, before=f"{ended}: ")
 
-    def _where(self, base_url: str | None) -> Endpoint:
+    def _where(self, scenario: Scenario, options: CheckedOptions) -> Endpoint:
         settings = self._bookkeeper.settings
+        ca_path = settings.ca if options.ca is None else options.ca
+        base_url = options.base_url if scenario.base_url is None else scenario.base_url
         if base_url is not None:
             if not isinstance(base_url, str):
                 raise ConfigurationError(
                     f"base_url: {base_url!r} is no text; write https://HOST:PORT"
                 )
             base_url = check_base_url(base_url, name="base_url")
-            endpoint = Endpoint(base_url=base_url, ca_path=settings.ca, token=settings.token)
+            # The token is the stack's server's: another one must not learn it.
+            token = settings.token if scenario.base_url is None else None
+            endpoint = Endpoint(base_url=base_url, ca_path=ca_path, token=token)
         elif self._endpoint is not None:
             return self._endpoint
         elif settings.base_url is not None:
-            endpoint = Endpoint(
-                base_url=settings.base_url, ca_path=settings.ca, token=settings.token
-            )
+            endpoint = Endpoint(base_url=settings.base_url, ca_path=ca_path, token=settings.token)
         else:
             raise ConfigurationError(
                 "load has no server to load: pass base_url=… to the call or to the scale marker, "
@@ -609,15 +637,21 @@ def _check_scenarios(scenarios: Sequence[Scenario]) -> None:
             )
 
 
-def _scale(executor: Executor, settings: Settings) -> tuple[Executor, tuple[str, ...]]:
+def _scale(executor: AnyExecutor, settings: Settings) -> tuple[AnyExecutor, tuple[str, ...]]:
     """The executor with the command line's values, and what that changed."""
     changes: dict[str, Any] = {}
     for name in ("duration", "rate", "vus"):
         wanted, present = getattr(settings, name), getattr(executor, name, None)
         if wanted is not None and present is not None and wanted != present:
             changes[name] = wanted
-    notes = (f"{name} {new} instead of {getattr(executor, name)}" for name, new in changes.items())
-    return (executor.replaced(**changes) if changes else executor), tuple(notes)
+    if settings.warm_up is not None and executor.warm_up not in (0, settings.warm_up):
+        changes["warm_up"] = settings.warm_up
+    notes = (
+        f"{name.replace('_', '-')} {new} instead of {getattr(executor, name)}"
+        for name, new in changes.items()
+    )
+    scaled = cast(AnyExecutor, executor.replaced(**changes)) if changes else executor
+    return scaled, tuple(notes)
 
 
 def _clients(

@@ -2,7 +2,16 @@
 --
 -- Each has a version, as if it had been issued 30 days ago and held for 90. A serial number is
 -- stored with 40 digits in hex, and looked for without its leading zeros: these have none. The
--- versions hold no chain: nothing reads it. A second run changes nothing.
+-- versions hold no chain: nothing reads it. Team and owner are their own: they are older than the
+-- fleet, and a renewal by criteria would look at them first. A second run changes nothing.
+
+INSERT INTO teams (id, name, description)
+VALUES ('t-loadtest-acme', 'loadtest-acme', 'Owns the certificates that renewal-info is asked about')
+ON CONFLICT (id) DO NOTHING;
+
+INSERT INTO owners (id, name, email, team_id)
+VALUES ('o-acme-loadtest', 'loadtest-acme', 'acme@loadtest.example.test', 't-loadtest-acme')
+ON CONFLICT (id) DO NOTHING;
 
 INSERT INTO managed_certificates (
     id, name, common_name, sans, environment,
@@ -15,8 +24,8 @@ SELECT
     label || '.example.test',
     ARRAY[label || '.example.test'],
     'loadtest',
-    'o-loadtest-' || to_char(n, 'FM000'),
-    't-loadtest',
+    'o-acme-loadtest',
+    't-loadtest-acme',
     'iss-local',
     'rp-loadtest',
     'prof-loadtest',
@@ -56,5 +65,5 @@ CROSS JOIN LATERAL (SELECT encode(sha256(id::bytea), 'hex') AS serial) AS row
 WHERE id LIKE 'cert-loadtest-acme-%'
 ON CONFLICT (id) DO NOTHING;
 
--- expect: 100 = SELECT count(*) FROM managed_certificates WHERE id LIKE 'cert-loadtest-acme-%' AND issuer_id = 'iss-local'
+-- expect: 100 = SELECT count(*) FROM managed_certificates WHERE id LIKE 'cert-loadtest-acme-%' AND issuer_id = 'iss-local' AND owner_id = 'o-acme-loadtest'
 -- expect: 100 = SELECT count(DISTINCT serial_number) FROM certificate_versions WHERE certificate_id LIKE 'cert-loadtest-acme-%' AND serial_number ~ '^5[0-9a-f]{39}$'

@@ -15,17 +15,28 @@ from pytest_certload.proof.backlog import Backlog
 from pytest_certload.proof.preflight import Check
 from pytest_certload.proof.sightings import Sightings
 
-from .audit import AuditRows, acknowledged, at_most
+from .audit import NOT_AUDITED, AuditRows, acknowledged, at_most
+from .enlarge import enlarge
 from .enrolment import Trial
-from .fleet import ACME_PROFILE, AGENT_IDS, AGENTS, CERTIFICATE_IDS, CERTIFICATES, check_size
+from .fleet import (
+    ACME_PROFILE,
+    AGENT_IDS,
+    AGENTS,
+    API_OWNER,
+    CERTIFICATE_IDS,
+    CERTIFICATES,
+    check_size,
+)
 from .preflight import CertctlChecks
+from .queue import RenewalQueue
 from .renewals import Renewal, renewals
+from .work import Work
 
 if TYPE_CHECKING:
     from pytest_certload.session import Load
     from pytest_certload.stack import Stack
 
-__all__ = ["ACME_PROFILE", "AGENTS", "CERTIFICATES", "Agent", "Certctl", "share"]
+__all__ = ["ACME_PROFILE", "AGENTS", "API_OWNER", "CERTIFICATES", "Agent", "Certctl", "share"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +78,8 @@ class Certctl:
     def __init__(self, dsn: str) -> None:
         #: For questions of a test's own.
         self.database = SessionDatabase(dsn)
+        #: The jobs that agents are given.
+        self.work = Work(self.database)
 
     @classmethod
     def of_stack(cls, stack: Stack) -> Certctl:
@@ -82,20 +95,23 @@ class Certctl:
             )
         return cls(stack.dsn)
 
-    def preflight(self, kind: str, *, fleet: int | None = None) -> Sequence[Check]:
+    def preflight(
+        self, kind: str, *, fleet: int | None = None, limited: bool = False
+    ) -> Sequence[Check]:
         """The checks before a load, for its option ``preflight``.
 
         Identity, clocks, schema, one authorised call without effect, the limiter; and of the fleet its
         size and state, or that ACME answers as such. They leave nothing behind that a test counts.
 
         Args:
-            kind: What the load is about: ``agents``, ``certificates``, ``acme`` or ``enrolment``.
+            kind: What the load is about: one of ``preflight.KINDS``, such as ``agents``.
             fleet: How many agents or certificates there must be; default: all that the seeds make.
+            limited: Whether the limiter must be on, as the load is about it; else it must be off.
 
         Raises:
             ConfigurationError: There is no such kind.
         """
-        return CertctlChecks(database=self.database, kind=kind, fleet=fleet).all()
+        return CertctlChecks(database=self.database, kind=kind, fleet=fleet, limited=limited).all()
 
     # Agents.
 
@@ -191,6 +207,29 @@ class Certctl:
         check_size("certificates", len(rows), expected, "01_bulk_renewal_certs.sql")
         return [row["id"] for row in rows]
 
+    async def enlarge_fleet(self, size: int) -> int:
+        """Make the fleet of certificates larger than the seeds have it; see ``enlarge``.
+
+        Args:
+            size: Certificates in all. The page of 50 that is added in front of them is not counted.
+
+        Returns:
+            How many rows were added.
+
+        Raises:
+            ConfigurationError: The seeds alone make more, or it is too large.
+        """
+        return await enlarge(self.database, size)
+
+    async def certificates_by_owner(self) -> Mapping[str, Sequence[str]]:
+        """The seeded certificates of each owner, by its id: the oldest ones that it has."""
+        rows = await self.database.fetch(
+            "SELECT owner_id, array_agg(id ORDER BY created_at) AS ids FROM managed_certificates "
+            "WHERE id LIKE $1 GROUP BY owner_id ORDER BY owner_id",
+            CERTIFICATE_IDS,
+        )
+        return {row["owner_id"]: row["ids"] for row in rows}
+
     async def certificates_renewing(self) -> int:
         """How many of the seeded certificates are in the state RenewalInProgress."""
         return int(
@@ -201,11 +240,53 @@ class Certctl:
             )
         )
 
+    # The scheduler's queue.
+
+    async def renewal_queue(self, size: int, *, keygen: str = "agent") -> RenewalQueue:
+        """Renewal jobs for the scheduler, to be put in when a load begins; see ``RenewalQueue``.
+
+        The certificates are set back to renewable first, as ``certificates`` does it.
+
+        Args:
+            size: How many, each of a certificate of its own.
+            keygen: Who makes the keys: ``agent`` or ``server``.
+
+        Raises:
+            ConfigurationError: There are not so many certificates, or nobody of that name makes keys.
+            PreflightError: There are more or fewer certificates than the seeds make.
+        """
+        queue = RenewalQueue(self.database, size, keygen=keygen)
+        await self.certificates()
+        return queue
+
+    async def certificates_in_all(self) -> int:
+        """How many certificates there are, whoever entered them."""
+        return int(await self.database.fetchval("SELECT count(*) FROM managed_certificates"))
+
+    async def certificates_expiring_otherwise(self, names: str, expiry: datetime) -> int:
+        """How many certificates, by a pattern for LIKE of their names, have another expiry."""
+        return int(
+            await self.database.fetchval(
+                "SELECT count(*) FROM managed_certificates "
+                "WHERE name LIKE $1 AND expires_at IS DISTINCT FROM $2",
+                names,
+                expiry,
+            )
+        )
+
     # ACME.
 
     def acme(self, resource: str) -> str:
         """Path of an ACME resource of the seeded profile, such as ``directory``."""
         return f"/acme/profile/{ACME_PROFILE}/{resource}"
+
+    async def nonces_unused(self, nonces: Collection[str]) -> int:
+        """How many of some nonces could still be used."""
+        return int(
+            await self.database.fetchval(
+                "SELECT count(*) FROM acme_nonces WHERE nonce = ANY($1) AND NOT used", list(nonces)
+            )
+        )
 
     async def renewals(self) -> Sequence[Renewal]:
         """What renewal-info must say of the seeded certificates that ACME knows.
@@ -221,7 +302,9 @@ class Certctl:
 
     # Audit log.
 
-    def audit_backlog(self, load: Load, *, limit: object = None) -> Backlog:
+    def audit_backlog(
+        self, load: Load, *, limit: object = None, unaudited: tuple[int, ...] = NOT_AUDITED
+    ) -> Backlog:
         """Watches whether each request of a load gets its audit row, and the chain of the rows.
 
         ``load.watch(certctl.audit_backlog(load))`` before the load, ``result.caught_up()`` after
@@ -232,13 +315,15 @@ class Certctl:
             load: Makes the requests.
             limit: How long after the load the last row may come; default:
                 ``--certload-effects-limit``.
+            unaudited: Statuses of answers that leave no row; default: 401, and the 429 of the
+                limiter. The limits of an ACME account refuse with 429, too, and leave one.
         """
         return Backlog(
             "audit rows",
             self.database,
             AuditRows(),
-            wanted=lambda: acknowledged(load.traffic),
-            most=lambda: at_most(load.traffic),
+            wanted=lambda: acknowledged(load.traffic, unaudited),
+            most=lambda: at_most(load.traffic, unaudited),
             limit=load.effects_limit if limit is None else limit,
         )
 
@@ -266,6 +351,33 @@ class Certctl:
             "429 with a wrong shape: the global limiter answers text/plain with Retry-After: 1 "
             'and {"error":"Rate limit exceeded"}',
         )
+
+    async def check_order_limited(self, iteration: Iteration, response: Response) -> str | None:
+        """Hold the shape of a refusal by the limits of an ACME account, if this is one (status 429).
+
+        A problem document of type ``rateLimited`` (RFC 8555, 6.6 and 6.7), which says in ``detail`` which
+        limit it was. An answer with any other status is not looked at.
+
+        Returns:
+            The ``detail``; None when it is no refusal.
+        """
+        if response.status != 429:
+            return None
+        kind = response.headers.get("Content-Type", "").partition(";")[0]
+        try:
+            problem = json.loads(await response.text())
+        except ValueError:
+            problem = None
+        detail = problem.get("detail") if isinstance(problem, dict) else None
+        iteration.check(
+            kind == "application/problem+json"
+            and isinstance(detail, str)
+            and problem["type"] == "urn:ietf:params:acme:error:rateLimited"
+            and problem["status"] == 429,
+            "429 with a wrong shape: the limits of an ACME account answer with a problem document of "
+            "type rateLimited",
+        )
+        return str(detail)
 
 
 def share(items: Sequence[str], number: int, *, of: int) -> Sequence[str]:

@@ -8,25 +8,40 @@ __all__ = [
     "ACME_PROFILE",
     "AGENTS",
     "AGENT_IDS",
+    "API_OWNER",
     "CERTIFICATES",
     "CERTIFICATE_IDS",
+    "OWNERS",
+    "PAGE",
     "RENEWALS",
     "RENEWAL_IDS",
+    "TARGETS",
+    "TARGET_IDS",
     "check_size",
 ]
 
 #: The profile that the seed makes for ACME, in trust mode.
 ACME_PROFILE = "prof-loadtest"
 
+#: Who owns what the API tier enters.
+API_OWNER = "o-api-loadtest"
+
 #: Sizes of the seeded fleet.
 AGENTS = 5_000
 CERTIFICATES = 10_000
+#: One for each agent; each certificate goes to one of them.
+TARGETS = AGENTS
+#: Owners of the certificates, 50 each.
+OWNERS = 200
+#: Certificates that a renewal by criteria looks at, the oldest ones.
+PAGE = 50
 #: Certificates that renewal-info knows.
 RENEWALS = 100
 
 #: Their ids, as patterns for LIKE.
 AGENT_IDS = "ag-loadtest-%"
 CERTIFICATE_IDS = "cert-loadtest-bulk-%"
+TARGET_IDS = "tg-loadtest-%"
 RENEWAL_IDS = "cert-loadtest-acme-%"
 
 

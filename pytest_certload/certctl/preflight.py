@@ -19,10 +19,32 @@ from pytest_certload.database import Database, SessionDatabase
 from pytest_certload.errors import ConfigurationError, PreflightError
 from pytest_certload.proof.preflight import Check, Preflight
 
-from .fleet import ACME_PROFILE, AGENT_IDS, AGENTS, CERTIFICATE_IDS, CERTIFICATES, check_size
+from .fleet import (
+    ACME_PROFILE,
+    AGENT_IDS,
+    AGENTS,
+    API_OWNER,
+    CERTIFICATE_IDS,
+    CERTIFICATES,
+    TARGET_IDS,
+    TARGETS,
+    check_size,
+)
 from .product import PRODUCT
 
-__all__ = ["DIRECTORY_KEYS", "CertctlChecks"]
+__all__ = ["DIRECTORY_KEYS", "KINDS", "CertctlChecks"]
+
+#: What a load can be about.
+KINDS: Mapping[str, str] = {
+    "agents": "heartbeats",
+    "certificates": "renewals",
+    "inventory": "certificates that are entered and listed",
+    "acme": "ACME without signatures",
+    "work": "what agents are given to do",
+    "deployment": "certificates on their way to their targets",
+    "enrolment": "ACME with signatures",
+    "scheduler": "jobs that it does, and heartbeats beside it",
+}
 
 #: What an ACME directory holds (RFC 8555, 7.1.1; renewalInfo: RFC 9773).
 DIRECTORY_KEYS = frozenset(
@@ -53,6 +75,20 @@ _WRITE_SECONDS = 5.0
 _AUDIT_SECONDS = 5.0
 _POLL_SECONDS = 0.01
 
+# An agent whose poll claims nothing, and how many certificates wait for its CSR.
+_IDLE = """
+SELECT id, (
+    SELECT count(*) FROM jobs WHERE status = 'AwaitingCSR' AND type IN ('Renewal', 'Issuance')
+        AND certificate_id IN (
+        SELECT certificate_id FROM certificate_target_mappings
+        JOIN deployment_targets ON deployment_targets.id = target_id
+        WHERE deployment_targets.agent_id = agents.id)) AS awaiting
+FROM agents WHERE id LIKE $1 AND NOT EXISTS (
+    SELECT 1 FROM jobs LEFT JOIN deployment_targets ON deployment_targets.id = target_id
+    WHERE jobs.type = 'Deployment' AND jobs.status = 'Pending'
+        AND coalesce(jobs.agent_id, deployment_targets.agent_id) = agents.id)
+ORDER BY id LIMIT 1
+"""
 _AUDIT_ROWS = "SELECT count(*) FROM audit_events WHERE resource_type = 'api' AND resource_id = $1"
 _AUDIT_COLUMNS = ("id", "actor", "action", "resource_type", "resource_id", "timestamp", "row_hash")
 #: What the seeds, the scenarios and their proof ask for.
@@ -60,6 +96,11 @@ _SCHEMA: Mapping[str, Mapping[str, Sequence[str]]] = {
     "certificates": {
         "managed_certificates": ("id", "name", "owner_id", "status", "expires_at", "created_at"),
         "jobs": ("id", "type", "certificate_id", "status", "created_at"),
+        "audit_events": _AUDIT_COLUMNS,
+    },
+    "inventory": {
+        "managed_certificates": ("id", "name", "owner_id", "status", "expires_at", "created_at"),
+        "owners": ("id", "team_id"),
         "audit_events": _AUDIT_COLUMNS,
     },
     "acme": {
@@ -82,6 +123,32 @@ _SCHEMA: Mapping[str, Mapping[str, Sequence[str]]] = {
             "ip_address", "version", "retired_at",
         ),
         "audit_events": _AUDIT_COLUMNS,
+    },
+}  # fmt: skip
+_WORK_SCHEMA: Mapping[str, Sequence[str]] = {
+    "deployment_targets": ("id", "agent_id", "type", "config"),
+    "certificate_target_mappings": ("certificate_id", "target_id"),
+    "certificate_versions": (
+        "certificate_id", "serial_number", "fingerprint_sha256", "pem_chain", "created_at",
+    ),
+    "jobs": (
+        "id", "type", "certificate_id", "target_id", "agent_id", "status", "scheduled_at",
+        "created_at",
+    ),
+}  # fmt: skip
+_SCHEMA = {
+    **_SCHEMA,
+    "work": {**_SCHEMA["agents"], **_WORK_SCHEMA},
+    "deployment": {**_SCHEMA["certificates"], **_WORK_SCHEMA},
+}
+_SCHEMA = {
+    **_SCHEMA,
+    "scheduler": {
+        **_SCHEMA["agents"],
+        "managed_certificates": ("id", "status"),
+        "jobs": (
+            "id", "type", "certificate_id", "status", "max_attempts", "scheduled_at", "created_at",
+        ),
     },
 }  # fmt: skip
 _METADATA = ("version", "hostname", "os", "architecture", "ip_address")
@@ -116,8 +183,9 @@ class CertctlChecks:
 
     Args:
         database: certctl's.
-        kind: What the scenario is about: ``agents``, ``certificates``, ``acme`` or ``enrolment``.
+        kind: What the scenario is about: one of ``KINDS``.
         fleet: How many agents or certificates there must be; default: all that the seeds make.
+        limited: Whether the limiter must be on; else it must be off.
 
     Raises:
         ConfigurationError: There is no such kind.
@@ -126,11 +194,12 @@ class CertctlChecks:
     database: SessionDatabase
     kind: str
     fleet: int | None = None
+    limited: bool = False
 
     def __post_init__(self) -> None:
-        if self.kind not in _SCHEMA:
+        if self.kind not in KINDS:
             raise ConfigurationError(
-                f"certctl.preflight: {self.kind!r} is none of {', '.join(sorted(_SCHEMA))}"
+                f"certctl.preflight: {self.kind!r} is none of {', '.join(KINDS)}"
             )
 
     def all(self) -> list[Check]:
@@ -138,7 +207,11 @@ class CertctlChecks:
         own: dict[str, list[Check]] = {
             "agents": [self.agents, self.heartbeat],
             "certificates": [self.certificates, self.bulk_renew],
+            "scheduler": [self.certificates, self.queue, self.agents, self.heartbeat],
+            "inventory": [self.list_certificates, self.enter_certificate],
             "acme": [self.acme],
+            "work": [self.agents, self.heartbeat, self.targets, self.poll],
+            "deployment": [self.certificates, self.bulk_renew, self.targets, self.poll],
             "enrolment": [self.acme],
         }
         # The limiter's burst would empty the bucket that the others need.
@@ -240,6 +313,64 @@ class CertctlChecks:
             )
         return f"{row['all']:,} certificates, all Active and without jobs"
 
+    async def targets(self, _: Preflight) -> str:
+        """Every agent has its target, and every certificate goes to one."""
+        (row,) = await self.database.fetch(
+            "SELECT count(*) AS all, count(DISTINCT agent_id) AS agents, "
+            "(SELECT count(*) FROM certificate_target_mappings "
+            "WHERE certificate_id LIKE $2 AND target_id LIKE $1) AS mappings "
+            "FROM deployment_targets WHERE id LIKE $1 AND enabled AND retired_at IS NULL",
+            TARGET_IDS,
+            CERTIFICATE_IDS,
+        )
+        check_size("targets", row["all"], self.fleet or TARGETS, "03_targets.sql")
+        certificates = self.fleet or CERTIFICATES
+        if row["agents"] != row["all"] or row["mappings"] != certificates:
+            raise PreflightError(
+                f"{row['all']:,} targets are of {row['agents']:,} agents and take "
+                f"{row['mappings']:,} certificates, instead of one agent each and "
+                f"{certificates:,} in all: the seed file 03_targets.sql is missing from the seed "
+                "folder (--certload-seed), or is another one"
+            )
+        return f"{row['all']:,} targets, one for each agent, take {row['mappings']:,} certificates"
+
+    async def poll(self, preflight: Preflight) -> str:
+        """The token may poll for work: as an agent whose poll claims nothing."""
+        rows = await self.database.fetch(_IDLE, AGENT_IDS)
+        if not rows:
+            raise PreflightError(
+                "every agent of the fleet has Pending deployments, so that no poll is without "
+                "effect; leave some agents without"
+            )
+        (agent,) = rows
+        path = f"/api/v1/agents/{agent['id']}/work"
+        answer = await self._ask(preflight, "GET", path)
+        document = answer.json()
+        if answer.status != 200 or not isinstance(document, dict):
+            raise _unexpected("GET", path, answer)
+        if document.get("count") != agent["awaiting"]:
+            raise PreflightError(
+                f"GET {path} answers {document.get('count')} jobs and the database has "
+                f"{agent['awaiting']} that wait for that agent's CSR: the server does something "
+                "else than certctl, or asks another database (--certload-dsn)"
+            )
+        return (
+            f"the token may; {agent['id']} is given {agent['awaiting']} jobs, as the database has"
+        )
+
+    async def queue(self, _: Preflight) -> str:
+        """No job waits for the scheduler, and none is being done."""
+        rows = await self.database.fetch(
+            "SELECT status, count(*) AS jobs FROM jobs WHERE status IN ('Pending', 'Running') "
+            "GROUP BY 1 ORDER BY 1"
+        )
+        if rows:
+            found = " and ".join(f"{row['jobs']:,} {row['status']}" for row in rows)
+            raise PreflightError(
+                f"the scheduler's queue is not empty, {found}: wait until they are done, or delete them"
+            )
+        return "no job waits for the scheduler"
+
     async def bulk_renew(self, preflight: Preflight) -> str:
         """The token may renew: asked with a certificate that nobody has."""
         path = "/api/v1/certificates/bulk-renew"
@@ -253,6 +384,33 @@ class CertctlChecks:
                 "nothing may be matched or enqueued; the server does something else than certctl"
             )
         return "the token may renew; a certificate that nobody has matches nothing"
+
+    async def list_certificates(self, preflight: Preflight) -> str:
+        """The token may read, and the list counts what is in the database."""
+        path = "/api/v1/certificates"
+        answer = await self._ask(preflight, "GET", f"{path}?per_page=1", audited=path)
+        document = answer.json()
+        if answer.status != 200 or not isinstance(document, dict):
+            raise _unexpected("GET", path, answer)
+        there = await self.database.fetchval("SELECT count(*) FROM managed_certificates")
+        if document.get("total") != there:
+            raise PreflightError(
+                f"GET {path} counts {document.get('total')} certificates and the database has "
+                f"{there}: the server reads another database (--certload-dsn), or is at work"
+            )
+        return f"{there:,} certificates, and the list counts them"
+
+    async def enter_certificate(self, preflight: Preflight) -> str:
+        """The token may enter certificates: asked without one, so that none is; and its owner is there."""
+        path = "/api/v1/certificates"
+        answer = await self._ask(preflight, "POST", path, json={}, audited=path)
+        if answer.status != 400 or answer.kind != "application/json":
+            raise _unexpected("POST", path, answer)
+        owners = await self.database.fetchval(
+            "SELECT count(*) FROM owners WHERE id = $1", API_OWNER
+        )
+        check_size("owners of what is entered", owners, 1, "05_api_owner.sql")
+        return "the token may enter certificates; without a name it is refused"
 
     async def heartbeat(self, preflight: Preflight) -> str:
         """The token may send heartbeats: one is sent as an agent's, found, and taken back."""
@@ -337,6 +495,14 @@ class CertctlChecks:
             statuses += await asyncio.gather(*(_status(preflight, path) for _ in range(_BURST)))
             seconds = time.monotonic() - began
         refused = statuses.count(429)
+        if self.limited:
+            await self._settle(path, rows + len(statuses) - statuses.count(401) - refused)
+            if not refused:
+                raise PreflightError(
+                    f"of {len(statuses)} requests at once none is refused: the limiter is off, and the "
+                    "scenario is about it; run certctl with CERTCTL_RATE_LIMIT_ENABLED=true"
+                )
+            return f"{refused} of {len(statuses)} requests at once are refused"
         if refused:
             raise PreflightError(
                 f"{refused} of {len(statuses)} requests at once are refused with 429: {_LIMITER}"
@@ -347,12 +513,23 @@ class CertctlChecks:
             return f"{found}; answered too slowly to tell a limiter of {_REFILL} a second"
         return found
 
-    async def _ask(self, preflight: Preflight, method: str, path: str, **options: Any) -> _Answer:
-        """Ask, and wait for the audit row: it is written after the answer, and is not the load's."""
-        rows = await self._audit_rows(path)
+    async def _ask(
+        self, preflight: Preflight, method: str, path: str, *, audited: str = "", **options: Any
+    ) -> _Answer:
+        """Ask, and wait for the audit row: it is written after the answer, and is not the load's.
+
+        Args:
+            preflight: Makes the request.
+            method: Its method.
+            path: Its path.
+            audited: The path without query, of an answer that leaves an audit row whatever its status;
+                default: an answer below 300 leaves one.
+            **options: Its other parts.
+        """
+        rows = await self._audit_rows(audited or path)
         answer = await _ask(preflight, method, path, **options)
-        if answer.status < 300 and answer.kind != "text/html":
-            await self._settle(path, rows + 1)
+        if (audited or answer.status < 300) and answer.kind != "text/html":
+            await self._settle(audited or path, rows + 1)
         return answer
 
     async def _audit_rows(self, path: str) -> int:

@@ -119,6 +119,7 @@ PRODUCT = ProductSpec(
             "agent.job.complete",
             "cert.issue",
             "cert.read",
+            "verification.run",
         }
     ),
     token_help=(

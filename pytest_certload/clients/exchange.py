@@ -19,13 +19,15 @@ class Observer(Protocol):
     raise.
     """
 
-    def connected(self, dns: int, connect: int, tls: int) -> None:
+    def connected(self, dns: int, connect: int, tls: int, session: Any = None) -> None:
         """A new connection was made for this request.
 
         Args:
             dns: Nanoseconds of the look-up of the host; 0 for an address, and from the cache.
             connect: Nanoseconds of the TCP handshake.
             tls: Nanoseconds of the TLS handshake; 0 without TLS.
+            session: The ``ssl.SSLObject`` that made it, or what an event loop has in its place; None
+                without TLS.
         """
 
     def sent(self, at: int, reused: bool) -> None:

@@ -238,7 +238,7 @@ class Pool:
         connected = time.monotonic_ns()
         connection = Connection(self, fresh=self._fresh)
         try:
-            await loop.create_connection(
+            transport, _ = await loop.create_connection(
                 lambda: connection,
                 sock=sock,
                 ssl=self._tls,
@@ -250,7 +250,8 @@ class Pool:
             raise
         if response.observer is not None:
             tls = time.monotonic_ns() - connected if self._tls is not None else 0
-            response.observer.connected(looked_up - begin, connected - looked_up, tls)
+            session = transport.get_extra_info("ssl_object")
+            response.observer.connected(looked_up - begin, connected - looked_up, tls, session)
         return connection
 
     async def _look_up(self) -> int:

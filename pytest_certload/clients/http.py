@@ -480,7 +480,9 @@ class _Connector(aiohttp.TCPConnector):
         if observer is not None and isinstance(protocol, _Protocol):
             dns = self._timed_resolver.spent_since(begin)
             tls = protocol.ready_at - protocol.made_at if req.is_ssl() else 0
-            observer.connected(dns, protocol.made_at - begin - dns, tls)
+            transport = protocol.transport
+            session = None if transport is None else transport.get_extra_info("ssl_object")
+            observer.connected(dns, protocol.made_at - begin - dns, tls, session)
         return protocol
 
 

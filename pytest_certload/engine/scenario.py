@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from inspect import Parameter, iscoroutinefunction, signature
 from random import Random
 from socket import gaierror
+from ssl import SSLError
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -92,6 +93,7 @@ class Scenario:
         executor: Decides when iterations start and how many run at once.
         iteration: ``async def f(iteration)``, called once an iteration.
         start: How long after the begin of the run it starts, when several run together.
+        base_url: A server of its own, which is sent no token; default: the run's.
         tags: Free labels for reports.
 
     Raises:
@@ -103,6 +105,7 @@ class Scenario:
     iteration: IterationFunction
     start: Duration = Duration(0)  # noqa: RUF009 - immutable
     tags: Mapping[str, str] = field(default_factory=dict)
+    base_url: str | None = None
 
     def __post_init__(self) -> None:
         check_iteration_function(self.iteration)
@@ -173,6 +176,9 @@ class Iteration(Marks):
         due: When the schedule wanted it, nanoseconds of the engine's clock.
         vu: Number of the slot it runs in, from 0.
         client: Does what an ``aiohttp.ClientSession`` bound to the base URL does.
+        tls: Of the latest connection that it had to make: the ``ssl.SSLObject`` that made the
+            handshake (``session_reused``, ``getpeercert(True)``, ``version()``), also after the
+            connection's end; None: it made none, or one without TLS.
     """
 
     __slots__ = (
@@ -188,6 +194,7 @@ class Iteration(Marks):
         "due",
         "index",
         "status",
+        "tls",
         "vu",
     )
 
@@ -199,6 +206,7 @@ class Iteration(Marks):
         self.client: aiohttp.ClientSession = run.clients[vu % len(run.clients)]
         #: Last HTTP status seen, 0 for none.
         self.status = 0
+        self.tls: Any = None
         self._run = run
         self._step: Step | None = None
         self._steps_taken = 0
@@ -256,8 +264,9 @@ class Iteration(Marks):
 
     # What a client tells (see ``clients.exchange.Observer``).
 
-    def connected(self, dns: int, connect: int, tls: int) -> None:
+    def connected(self, dns: int, connect: int, tls: int, session: Any = None) -> None:
         """A connection had to be made; how long each phase took, nanoseconds."""
+        self.tls = session
         step = self._step
         name = None if step is None else step.name
         self._run.recorder.add_connection(self.index, name, dns, connect, tls)
@@ -322,7 +331,7 @@ class Iteration(Marks):
             return by_client
         if isinstance(error, TimeoutError):
             return Outcome.TIMEOUT
-        if isinstance(error, (ConnectionError, gaierror)):
+        if isinstance(error, (ConnectionError, SSLError, gaierror)):
             return Outcome.CONNECTION_ERROR
         return Outcome.EXCEPTION
 

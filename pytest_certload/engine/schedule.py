@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pytest_certload.units import Duration, Rate
 
-__all__ = ["constant", "count_due", "count_ramping", "poisson", "ramping"]
+__all__ = ["constant", "count_due", "count_ramping", "fleet", "poisson", "ramping"]
 
 _INT64_SAFE = 2**62
 _SECOND = 1_000_000_000
@@ -121,3 +121,34 @@ def poisson(rate: Rate, duration: Duration, seed: int) -> npt.NDArray[np.int64]:
         reached = float(times[-1])
     due = np.concatenate(parts)
     return np.floor(due[due < duration]).astype(np.int64)
+
+
+def fleet(
+    members: int, *, every: Duration, jitter: float, duration: Duration, seed: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Due times of a fleet whose members each come at an interval of their own.
+
+    Args:
+        members: How many there are.
+        every: The interval.
+        jitter: By what share of it an interval may be shorter or longer.
+        duration: Length of the window; due times lie in ``[0, duration)``.
+        seed: The same one gives the same times, with the same numpy; in a shorter window, the
+            first of them.
+
+    Returns:
+        int64 offsets in nanoseconds, ascending, and whose arrival each is, from 0.
+    """
+    random = np.random.default_rng(seed)
+    everyone = np.arange(members, dtype=np.int64)
+    times = random.uniform(0, int(every), members)
+    due, whose = [], []
+    while (there := times < duration).any():
+        due.append(np.floor(times[there]).astype(np.int64))
+        whose.append(everyone[there])
+        times = times + int(every) * random.uniform(1 - jitter, 1 + jitter, members)
+    if not due:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    all_due, all_whose = np.concatenate(due), np.concatenate(whose)
+    order = np.lexsort((all_whose, all_due))
+    return all_due[order], all_whose[order]

@@ -1,4 +1,4 @@
-"""Was the work done that the server puts off until it has answered, and how late?
+"""Was the work done that the server puts off until it has answered, or finds waiting, and how late?
 
 It is counted while the load runs, so that what piles up is seen, and afterwards until all is there.
 """
@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from time import monotonic
 from typing import Protocol
 
 from pytest_certload.database import Database, SessionDatabase
-from pytest_certload.errors import StackError
+from pytest_certload.errors import ConfigurationError, StackError
 from pytest_certload.units import parse_duration
 
 from .connection import KeptConnection
@@ -22,8 +23,8 @@ __all__ = ["Backlog", "Counted", "Work"]
 
 _READ_SECONDS = 10.0
 _POLL_SECONDS = 0.05
-#: Counting takes at most one part in so many of the time.
-_RESTRAINT = 100
+#: The shares of work that waited of which it is told when they were done.
+_SHARES = (50, 95, 100)
 
 
 class Work(Protocol):
@@ -71,7 +72,10 @@ class Counted:
 class Backlog:
     """Counts work that the server does after answering, by a connection of its own.
 
-    A count that takes long is made less often: all together take at most a hundredth of the time.
+    Work that waits when the load begins, as in a queue, is wanted as a whole from then on: then it is
+    told when half of it was done, and so on (``result.backlog(name)``).
+
+    A count that takes long is made less often, so that all together take ``cost`` of the time at most.
 
     Args:
         name: What it is, in the plural, such as ``audit rows``.
@@ -81,9 +85,10 @@ class Backlog:
         most: How much there may be, which is more when some requests got no answer; None: no limit.
         every: Time between two counts during the load.
         limit: How long after the load the last of it may come.
+        cost: The largest share of the time that counting may take, above 0 and at most 1.
 
     Raises:
-        ConfigurationError: A time that is none.
+        ConfigurationError: A time or a share that is none.
     """
 
     def __init__(
@@ -96,7 +101,11 @@ class Backlog:
         most: Callable[[], int] | None = None,
         every: object = "1s",
         limit: object = "10s",
+        cost: float = 0.01,
     ) -> None:
+        if isinstance(cost, bool) or not 0 < cost <= 1:
+            raise ConfigurationError(f"cost: {cost!r} is no share above 0 and up to 1")
+        self._restraint = 1 / cost
         self._name = name
         self._connection = KeptConnection(database, seconds=_READ_SECONDS)
         self._work = work
@@ -134,25 +143,27 @@ class Backlog:
                 caught_up = await self._catch_up(ended)
                 broken = await self._find_fault()
         finally:
-            proof.backlogs.append(
-                BacklogFinding(
-                    name=self._name,
-                    wanted=self._wanted(),
-                    done=self._done,
-                    peak=max((max(0, m.wanted - m.done) for m in self._moments), default=0),
-                    caught_up=caught_up,
-                    limit=self._limit,
-                    broken=self._unread or broken,
-                    moments=tuple(self._moments),
-                )
+            found = BacklogFinding(
+                name=self._name,
+                wanted=self._wanted(),
+                done=self._done,
+                peak=max((max(0, m.wanted - m.done) for m in self._moments), default=0),
+                caught_up=caught_up,
+                limit=self._limit,
+                broken=self._unread or broken,
+                moments=tuple(self._moments),
             )
+            if found.waited:
+                shares = {str(share): found.when_done(share) for share in _SHARES}
+                found = replace(found, done_after=shares)
+            proof.backlogs.append(found)
             await self._connection.close()
 
     async def _run(self) -> None:
         while not self._over.is_set():
             took = await self._count()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._over.wait(), max(self._every, took * _RESTRAINT))
+                await asyncio.wait_for(self._over.wait(), max(self._every, took * self._restraint))
 
     async def _count(self) -> float:
         """Count once; how long that took, in seconds."""

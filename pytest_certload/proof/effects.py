@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from .ledger import Ledger, Log
 if TYPE_CHECKING:
     from pytest_certload.database import SessionDatabase
 
-__all__ = ["Comparison", "Pauses", "compare", "prove", "refuse_query"]
+__all__ = ["Comparison", "Pauses", "compare", "look_up", "prove", "refuse_query"]
 
 #: Of each kind.
 MOST_EXAMPLES = 5
@@ -88,14 +88,32 @@ async def prove(
         ConfigurationError: Postgres does not take the query.
         StackError: The database cannot be asked.
     """
+    query = _KEYS.format(sql=sql.rstrip().rstrip(";"))
+    return await look_up(ledger, lambda: _read(database, query, args), limit=limit, began=began)
+
+
+async def look_up(
+    ledger: Ledger,
+    read: Callable[[], Awaitable[PackedKeys]],
+    *,
+    limit: Duration,
+    began: int = 0,
+) -> EffectsFinding:
+    """The same, wherever it must be.
+
+    Args:
+        ledger: What was acknowledged.
+        read: Reads all keys that are there.
+        limit: As long as something is missing it is read again, at most so long.
+        began: When the measured window began, nanoseconds of the engine's clock.
+    """
     acknowledged = distinct(ledger.acknowledgements.keys)
     asked = distinct(ledger.asks.keys) if len(ledger.asks) else None
-    query = _KEYS.format(sql=sql.rstrip().rstrip(";"))
     pauses = Pauses(limit)
     cost = 0.0
     while True:
         started = time.monotonic()
-        rows = await _read(database, query, args)
+        rows = await read()
         cost += time.monotonic() - started
         comparison = compare(acknowledged, asked, distinct(rows))
         if not len(comparison.lost) or not await pauses.another():

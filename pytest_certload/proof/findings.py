@@ -116,7 +116,7 @@ class BacklogMoment:
 
 @dataclass(frozen=True, kw_only=True)
 class BacklogFinding:
-    """Work that the server does after it has answered.
+    """Work that the server does after it has answered, or that waits for it when the load begins.
 
     Attributes:
         name: What it is, such as ``audit rows``.
@@ -127,6 +127,9 @@ class BacklogFinding:
         limit: How long after the load the last of it was waited for.
         broken: What is wrong with what was done; None when nothing is, or nothing was looked at.
         moments: The readings.
+        done_after: Of work that waited when the load began, when 50, 95 and 100 % of it were done, in
+            seconds since then, as the first reading shows it that finds so much; None: none does. Empty
+            for work that the load itself makes.
     """
 
     name: str
@@ -137,6 +140,24 @@ class BacklogFinding:
     limit: float
     broken: str | None
     moments: tuple[BacklogMoment, ...]
+    done_after: Mapping[str, float | None] = field(default_factory=dict)
+
+    @property
+    def waited(self) -> bool:
+        """Whether all of it waited when the load began."""
+        return bool(self.wanted and self.moments) and self.moments[0].wanted == self.wanted
+
+    def when_done(self, percent: float) -> float | None:
+        """Seconds from the begin of the load to the first reading with so much done; None: none has."""
+        enough = self.wanted * percent / 100
+        return next((m.at for m in self.moments if m.done >= enough), None)
+
+    @property
+    def rate(self) -> float | None:
+        """How much was done a second, until the first reading that shows the most; None: nothing was."""
+        most = max((m.done for m in self.moments), default=0)
+        at = next((m.at for m in self.moments if most and m.done == most), None)
+        return most / at if at else None
 
     @property
     def fault(self) -> str | None:

@@ -107,12 +107,12 @@ def reachable(endpoint: Endpoint) -> Check:
     Nothing is asked, so that the server's own counts of requests begin with the load.
     """
 
-    async def reachable(preflight: Preflight) -> str:
-        parts = urlsplit(preflight.base_url)
+    async def reachable(_: Preflight) -> str:
+        parts = urlsplit(endpoint.base_url)
         secure = parts.scheme == "https"
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
-                _, writer = await asyncio.open_connection(
+                _reader, writer = await asyncio.open_connection(
                     parts.hostname,
                     parts.port or (443 if secure else 80),
                     ssl=tls_context(endpoint.ca_path) if secure else None,

@@ -128,6 +128,9 @@ def _backlogs(prefix: str, backlogs: Iterable[BacklogFinding]) -> Iterator[tuple
         yield f"{name}.peak", str(found.peak)
         if found.caught_up is not None:
             yield f"{name}.caught_up", _decimal(found.caught_up)
+        for share, seconds in found.done_after.items():
+            if seconds is not None:
+                yield f"{name}.done_after.{share}", _decimal(seconds)
 
 
 def _step(prefix: str, step: StepSummary) -> Iterator[tuple[str, str]]:

@@ -372,6 +372,15 @@ def _proof(book: _Book, record: RunRecord) -> None:
             unit="seconds",
             work=backlog.name,
         )
+        for share, seconds in backlog.done_after.items():
+            book.gauge(
+                "certload_waiting_work_done_seconds",
+                "From the begin of the load until so much of the work was done that waited then.",
+                seconds,
+                unit="seconds",
+                work=backlog.name,
+                percent=share,
+            )
     found = record.proof.database
     if found is None:
         return

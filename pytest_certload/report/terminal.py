@@ -15,6 +15,7 @@ from pytest_certload.units import format_duration, format_rate
 
 from .explain import error_line, explain, silence, told_as
 from .hints import hint
+from .pace import pace
 from .record import ComparedFigure, ComparisonRecord, GeneratorRecord, RunRecord
 from .table import figure_tables, footnotes
 from .tone import Toned, indented, wrapped
@@ -366,6 +367,8 @@ def _backlog(found: BacklogFinding) -> str:
         else f"the last one {format_duration(found.caught_up * 1e9)} after the load"
     )
     broken = f"; {found.broken}" if found.broken else ""
+    if found.done_after:
+        return f"{found.done:,} of {found.wanted:,}, {pace(found)}{broken}"
     return f"{found.done:,} of {found.wanted:,}, {found.peak:,} behind at most, {when}{broken}"
 
 
@@ -428,8 +431,8 @@ def _effects(record: RunRecord) -> Iterator[str]:
         }
         rest = "".join(f", {count:,} {what}" for what, count in counts.items() if count)
         yield (
-            f"effects: {found.present:,} of {found.acknowledged:,} acknowledged {found.name} are in "
-            f"the database{rest}; asked {found.readings:,} times in "
+            f"effects: {found.present:,} of {found.acknowledged:,} acknowledged {found.name} are "
+            f"there{rest}; asked {found.readings:,} times in "
             f"{format_duration(found.cost * 1e9)}, waited {format_duration(found.waited * 1e9)}"
         )
         yield from (f"  {example}" for example in found.examples)

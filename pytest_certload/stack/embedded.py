@@ -66,7 +66,11 @@ def open_embedded(
         open_workspace() as workspace,
         _listen(request.server_port) as listener,
         run_cluster(
-            workspace, binaries, boot_timeout=request.boot_timeout, announce=announce
+            workspace,
+            binaries,
+            boot_timeout=request.boot_timeout,
+            announce=announce,
+            settings=request.postgres_settings,
         ) as cluster,
     ):
         dsn = cluster.dsn
@@ -120,7 +124,7 @@ def open_embedded(
         try:
             state.start()
             identity = identify(endpoint, product)
-            postgres, settings = finish(dsn)
+            postgres, settings = finish(dsn, request.postgres_settings)
             yield Stack(
                 provider="embedded",
                 reason=reason,

@@ -17,6 +17,7 @@ from .model import Endpoint, Part, ProductSpec, SeedFile, Stack, StackRequest, c
 from .prepare import finish, is_marked, mark_statement
 from .seed import Seed, apply_seed, read_seed, verify_seed
 from .server import check_token, get, identify
+from .settings import refuse_settings
 
 __all__ = ["open_external"]
 
@@ -51,6 +52,7 @@ def open_external(
             or the password, or is too old.
         SeedError: The database is not marked and not seeded, or the seeds cannot be applied.
     """
+    refuse_settings(request.postgres_settings)
     if request.base_url is None:
         raise ConfigurationError("--certload-stack external needs --certload-base-url")
     base_url = check_base_url(request.base_url)

@@ -74,6 +74,7 @@ class StackRequest:
             a private name.
         boot_timeout: Seconds that Postgres and the server each have to become ready.
         server_environment: Environment variables added to the server's own.
+        postgres_settings: Settings of a Postgres of our own, in place of the stack's and the defaults.
     """
 
     provider: str = "auto"
@@ -90,6 +91,7 @@ class StackRequest:
     allow_hosts: tuple[str, ...] = ()
     boot_timeout: float = 60.0
     server_environment: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    postgres_settings: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
 
 
 @dataclass(frozen=True, kw_only=True)

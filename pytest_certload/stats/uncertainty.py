@@ -9,6 +9,7 @@ how many samples count as one.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
@@ -16,9 +17,9 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from .percentile import rank
+from .percentile import percentile, rank
 
-__all__ = ["CONFIDENCE", "Interval", "interval", "share_interval", "smallest_count"]
+__all__ = ["CONFIDENCE", "Interval", "interval", "intervals", "share_interval", "smallest_count"]
 
 CONFIDENCE = 0.95
 #: As many standard deviations to either side hold as much of a normal distribution.
@@ -26,10 +27,11 @@ _SURE = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 #: The levels at which the samples' likeness is measured, as far as they lie below the percentile: far
 #: out in the tail too few are left to see it.
 _LEVELS = (50.0, 75.0, 90.0, 95.0)
-#: So many independent samples beyond the percentile show by themselves how alike they are.
+#: So many independent samples beyond the percentile show by themselves how alike they are, and bound it.
 _ENOUGH_BEYOND = 30
-#: Longer sequences are measured by the means of as many blocks.
-_LONGEST = 1 << 16
+#: With fewer the run is cut in as many parts, each of which has so many samples beyond the percentile.
+_PARTS = 10
+_BEYOND_IN_PART = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +39,8 @@ class Interval:
     """Where the percentile of the process lies that the samples came from.
 
     Attributes:
-        low, high: Both are values that were measured; None: the samples are too few to bound it there.
+        low, high: Values that were measured, or as far beyond those as parts of the run say; None: the
+            samples are too few to bound it there.
         effective: As how many independent samples these count.
         confidence: How often such an interval holds the truth.
     """
@@ -62,41 +65,48 @@ def smallest_count(percent: float) -> int:
     return math.ceil(round(100 / tail, 9)) if tail else 1
 
 
-def interval(
-    times: npt.NDArray[np.int64],
-    percent: float,
-    *,
-    ordered: npt.NDArray[np.int64] | None = None,
-) -> Interval:
-    """The interval of a percentile, whatever the distribution, 95 % sure.
+def interval(times: npt.NDArray[np.int64], percent: float) -> Interval:
+    """The interval of one percentile, see ``intervals``."""
+    return intervals(times, [percent])[percent]
+
+
+def intervals(times: npt.NDArray[np.int64], percents: Iterable[float]) -> dict[float, Interval]:
+    """The intervals of percentiles, whatever the distribution, 95 % sure.
 
     The number of independent samples below the percentile is binomial, so the percentile lies between
     the order statistics at that distribution's quantiles (David and Nagaraja, "Order Statistics", 3rd
     ed., 2003, 7.1). Of samples that are alike so many count as one as the integrated autocorrelation
-    time says, estimated by the initial monotone sequence (Geyer, "Practical Markov Chain Monte Carlo",
-    Statistical Science 7, 1992) and taken one standard error (Sokal, "Monte Carlo Methods in
-    Statistical Mechanics", 1997) longer, because an estimate that is too short makes an interval that
-    is too narrow.
+    time says, see ``_autocorrelation_time``. If that leaves few beyond the percentile, or none, the
+    percentiles of the run's parts bound it where they are nearer, see ``_ends_of_parts``.
 
     Args:
         times: In the order in which they were due.
-        percent: From 0 to 100.
-        ordered: The same times in ascending order, if there are such.
+        percents: Each from 0 to 100.
 
     Raises:
-        ValueError: The percentage is outside 0 to 100.
+        ValueError: A percentage is outside 0 to 100.
     """
+    ordered, measured = np.sort(times), dict[int, float]()
+    return {percent: _interval(times, ordered, percent, measured) for percent in percents}
+
+
+def _interval(
+    times: npt.NDArray[np.int64],
+    ordered: npt.NDArray[np.int64],
+    percent: float,
+    measured: dict[int, float],
+) -> Interval:
+    """One of the intervals. ``measured`` is what ``_likenesses`` found so far."""
     count = len(times)
     if not count:
         rank(1, percent)
         return Interval(low=None, high=None, effective=0)
-    ordered = np.sort(times) if ordered is None else ordered
-    least, greatest = int(ordered[0]), int(ordered[-1])
+    greatest = int(ordered[-1])
     if percent in (0, 100):
         # Beyond the extremes that were seen there may be others.
-        ends = (None, least) if percent == 0 else (greatest, None)
+        ends = (None, int(ordered[0])) if percent == 0 else (greatest, None)
         return Interval(low=ends[0], high=ends[1], effective=count)
-    likeness = _likenesses(times, ordered, percent)
+    likeness = _likenesses(times, ordered, percent, measured)
     own = max(1, int(count / likeness[percent]))
     # Where few independent samples lie beyond the percentile, too few are left to see there how alike they
     # are: it is read from below it, too.
@@ -110,15 +120,16 @@ def interval(
     estimate = rank(count, percent)
     first = min(math.floor((below - 1) * count / effective) + 1, estimate)
     last = max(math.ceil(above * count / effective), estimate)
-    if above <= effective and last <= count:
-        high: int | None = int(ordered[last - 1])
-    else:
-        # So few bound nothing. But if it is below the percentile that samples are alike, and those beyond it
-        # come by themselves, they are enough to say that the greatest is beyond it.
-        high = greatest if _ranks(own, percent)[1] <= own else None
-    return Interval(
-        low=int(ordered[first - 1]) if below >= 1 else None, high=high, effective=effective
-    )
+    low = int(ordered[first - 1]) if below >= 1 else None
+    high = int(ordered[last - 1]) if above <= effective and last <= count else None
+    if effective * min(percent, 100 - percent) / 100 < _ENOUGH_BEYOND:
+        least, most = _ends_of_parts(times, percent, effective)
+        low, high = _nearer(max, low, least), _nearer(min, high, most)
+        if high is None and _ranks(own, percent)[1] <= own:
+            # If it is below the percentile that samples are alike, and those beyond it come by themselves,
+            # they are enough to say that the greatest is beyond it.
+            high = greatest
+    return Interval(low=low, high=high, effective=effective)
 
 
 def share_interval(found: int, count: int) -> tuple[float, float]:
@@ -140,18 +151,71 @@ def share_interval(found: int, count: int) -> tuple[float, float]:
 
 
 def _likenesses(
-    times: npt.NDArray[np.int64], ordered: npt.NDArray[np.int64], percent: float
+    times: npt.NDArray[np.int64],
+    ordered: npt.NDArray[np.int64],
+    percent: float,
+    measured: dict[int, float],
 ) -> dict[float, float]:
-    """How many samples count as one, at least 1, at each level that is looked at."""
+    """How many samples count as one, at least 1, at each level that is looked at.
+
+    Args:
+        times, ordered: The times, and the times in ascending order.
+        percent: The level of the percentile.
+        measured: The same by the value of each level, as far as it was measured before; added to.
+    """
     levels = {level for level in _LEVELS if level <= percent} | {min(percent, _LEVELS[0]), percent}
     limits = {level: int(ordered[rank(len(ordered), level) - 1]) for level in levels}
-    times_of = {limit: _autocorrelation_time(times <= limit) for limit in {*limits.values()}}
-    return {level: times_of[limit] for level, limit in limits.items()}
+    for limit in limits.values():
+        if limit not in measured:
+            measured[limit] = _autocorrelation_time(times <= limit)
+    return {level: measured[limit] for level, limit in limits.items()}
+
+
+def _nearer(choose: Callable[[int, int], int], one: int | None, other: int | None) -> int | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return choose(one, other)
+
+
+def _ends_of_parts(
+    times: npt.NDArray[np.int64], percent: float, effective: int
+) -> tuple[int | None, int | None]:
+    """The ends of an interval by the percentiles of consecutive parts of the run.
+
+    The percentile of the whole lies between those of the parts ("sectioning": Asmussen and Glynn,
+    "Stochastic Simulation", 2007, III.5; Nakayama, "Confidence intervals for quantiles using sectioning
+    when applying variance-reduction techniques", ACM Transactions on Modeling and Computer Simulation 24,
+    2014), and how far these lie apart says how much it wanders, in nanoseconds and not in ranks: times
+    that hardly vary, and drift by a hair for minutes, are all alike and yet well known. What the run did not
+    see may lie farther out, the more so the likelier it is that no independent sample was beyond the
+    percentile. As far again as the parts lie apart, where that is as likely as not, is enough on every queue
+    of ``bench.coverage``; no theorem says so.
+
+    Returns:
+        None twice if the run is too short to be cut; None below if that end is not above 0.
+    """
+    share = percent / 100
+    if len(times) * min(share, 1 - share) < _PARTS * _BEYOND_IN_PART:
+        return None, None
+    own = [percentile(part, percent) for part in np.array_split(times, _PARTS)]
+    seen = [value for value in own if value is not None]
+    least, most = min(seen), max(seen)
+    low = math.floor(least - 2 * (1 - share) ** effective * (most - least))
+    high = math.ceil(most + 2 * share**effective * (most - least))
+    return low if low > 0 else None, high
 
 
 def _autocorrelation_time(ones: npt.NDArray[np.bool_]) -> float:
-    """The integrated autocorrelation time of a sequence, one standard error longer, at least 1."""
-    block = -(-len(ones) // _LONGEST)
+    """The integrated autocorrelation time of a sequence, one standard error longer, at least 1.
+
+    It is estimated by the initial monotone sequence (Geyer, "Practical Markov Chain Monte Carlo",
+    Statistical Science 7, 1992) of the means of blocks, in which a slow drift stands out that the noise from
+    one sample to the next would hide. Blocks are as long as the cube root of the sequence (Flegal and
+    Jones, "Batch means and spectral variance estimators in Markov chain Monte Carlo", Annals of Statistics 38,
+    2010). The standard error is Sokal's ("Monte Carlo Methods in Statistical Mechanics", 1997): an estimate
+    that is too short makes an interval that is too narrow.
+    """
+    block = round(len(ones) ** (1 / 3))
     size = len(ones) // block
     means = ones[: size * block].reshape(size, block).mean(axis=1)
     spread = float(ones.mean() * (1 - ones.mean()))
@@ -168,22 +232,23 @@ def _autocorrelation_time(ones: npt.NDArray[np.bool_]) -> float:
     if time <= 1:
         return 1.0
     window = 2 * len(pairs)
-    return time * (1 + math.sqrt(2 * (2 * window + 1) / size))
+    return float(time * (1 + math.sqrt(2 * (2 * window + 1) / size)))
 
 
 @lru_cache(maxsize=256)
 def _ranks(count: int, percent: float) -> tuple[int, int]:
     """Ranks among independent samples that hold the percentile between them; 0 and ``count + 1``: none."""
     share = percent / 100
-    numbers = np.arange(count + 1)
-    factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, count + 1)))])
-    log = (
-        factorials[count]
-        - factorials
-        - factorials[::-1]
-        + numbers * math.log(share)
-        + (count - numbers) * math.log1p(-share)
-    )
-    below = np.cumsum(np.exp(log))
+    middle, reach = count * share, 10 * math.sqrt(count * share * (1 - share)) + 10
+    # All of the binomial distribution that is worth counting.
+    first, last = max(0, math.floor(middle - reach)), min(count, math.ceil(middle + reach))
+    numbers = np.arange(first, last)
+    odds = np.log(count - numbers) - np.log(numbers + 1) + math.log(share) - math.log1p(-share)
+    log = np.concatenate([[0.0], np.cumsum(odds)])
+    chances = np.exp(log - log.max())
+    below = np.cumsum(chances / chances.sum())
     tail = (1 - CONFIDENCE) / 2
-    return int(np.searchsorted(below, tail)), int(np.searchsorted(below, 1 - tail)) + 1
+    return (
+        first + int(np.searchsorted(below, tail)),
+        first + int(np.searchsorted(below, 1 - tail)) + 1,
+    )

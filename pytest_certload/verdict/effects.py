@@ -30,28 +30,35 @@ class Verdict:
         return "\n  ".join(["; ".join(self.breaches), *self.examples])
 
 
-def judge_rows(found: EffectsFinding, *, failed: int, keys_per_iteration: int) -> Verdict:
+def judge_rows(
+    found: EffectsFinding,
+    *,
+    failed: int,
+    keys_per_iteration: int,
+    where: str = "the database",
+) -> Verdict:
     """Hold that every acknowledged key is there once, and nothing that nobody can explain.
 
     Args:
         found: What was found.
         failed: Iterations that failed: their answers got lost, their work maybe not.
         keys_per_iteration: The most keys that one of these may have left behind.
+        where: Where they must be, in words.
     """
     name, explained = found.name, failed * keys_per_iteration
     conditions = [
-        _lost(found, "are not in the database"),
+        _lost(found, f"are not in {where}"),
         _condition(
             f"{name} duplicated",
             0,
             found.duplicated,
-            f"{found.duplicated:,} {name} are in the database more than once",
+            f"{found.duplicated:,} {name} are in {where} more than once",
         ),
         _condition(
             f"{name} that nobody acknowledged",
             explained,
             found.ambiguous,
-            f"{found.ambiguous:,} {name} in the database were never acknowledged, and "
+            f"{found.ambiguous:,} {name} in {where} were never acknowledged, and "
             f"{failed:,} failed iterations explain {explained:,}",
         ),
     ]
@@ -64,7 +71,7 @@ def judge_rows(found: EffectsFinding, *, failed: int, keys_per_iteration: int) -
             _condition(f"{name} acknowledged more than once", 0, found.repeated, words)
         )
     if found.strangers is not None:
-        words = f"{found.strangers:,} {name} in the database were never asked for"
+        words = f"{found.strangers:,} {name} in {where} were never asked for"
         conditions.append(_condition(f"{name} that nobody asked for", 0, found.strangers, words))
     return _verdict(found, conditions)
 

@@ -107,9 +107,20 @@ class Measure:
         bounds: Tells where the true figure lies, when a condition is put on it; None: it is no estimate.
         too_few: Why the samples do not support the figure; then the value is the longest of them, which
             it does not exceed; None: they do.
+        absent: What is said in place of a value that is None.
     """
 
-    __slots__ = ("_bounds", "_judgements", "error", "kind", "metric", "step", "too_few", "value")
+    __slots__ = (
+        "_absent",
+        "_bounds",
+        "_judgements",
+        "error",
+        "kind",
+        "metric",
+        "step",
+        "too_few",
+        "value",
+    )
     __hash__ = None  # type: ignore[assignment]  # equality is a judgement, not an identity
 
     def __init__(
@@ -123,7 +134,9 @@ class Measure:
         error: float | None = None,
         bounds: Callable[[], Bounds | None] | None = None,
         too_few: str | None = None,
+        absent: str = "no samples",
     ) -> None:
+        self._absent = absent
         self.value = value
         self.error = error
         self.kind = kind
@@ -276,7 +289,7 @@ class Measure:
 
     def _print(self, value: float | None) -> str:
         if value is None:
-            return "no samples"
+            return self._absent
         if self.kind is Kind.DURATION:
             return format_duration(value)
         if self.kind is Kind.SHARE:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,10 +11,11 @@ import numpy as np
 
 from pytest_certload.engine.runner import WorkerReport, merge
 from pytest_certload.errors import ConfigurationError, IntegrityFailed
-from pytest_certload.proof.effects import prove
+from pytest_certload.proof.effects import look_up, prove
 from pytest_certload.proof.findings import EffectsFinding, Proof
+from pytest_certload.proof.keys import PackedKeys
 from pytest_certload.proof.ledger import Ledger
-from pytest_certload.samples import Outcome, Samples
+from pytest_certload.samples import ITERATION, Outcome, Samples
 from pytest_certload.stats.curve import Curve, curve_of
 from pytest_certload.stats.distribution import Distribution
 from pytest_certload.stats.figures import StepFigures
@@ -25,6 +26,7 @@ from pytest_certload.stats.timeline import Timeline, timeline_of
 from pytest_certload.stats.uncertainty import share_interval, smallest_count
 from pytest_certload.units import Duration, parse_duration
 
+from .backlogs import BacklogResult
 from .effects import Verdict, judge_rows, judge_sightings
 from .held import judge, judge_absent, missed
 from .measure import Bounds, Judgement, Judgements, Kind, Measure
@@ -355,10 +357,13 @@ class RunResult(StepResult):
         """
         if self.report.kept is None:
             return None
-        whole = self.report.samples.iterations
-        whole = whole.select(whole.felt)
-        order = np.argsort(whole.due, kind="stable")
-        found = settled_after(whole.response_time[order], whole.due[order])
+        samples = self.report.samples
+        felt = np.flatnonzero(samples.felt & (samples.step == ITERATION))
+        felt = felt[np.argsort(samples.due[felt], kind="stable")]
+        due, times = samples.due[felt], samples.end[felt]
+        del felt  # as large as they are
+        times -= due
+        found = settled_after(times, due)
         return None if found is None else Duration(found)
 
     @cached_property
@@ -585,6 +590,50 @@ class RunResult(StepResult):
         )
         return found
 
+    async def traces(
+        self,
+        ledger: Ledger,
+        read: Callable[[], Awaitable[Iterable[object]]],
+        *,
+        where: str,
+        limit: object = None,
+    ) -> EffectsFinding:
+        """Hold that what was acknowledged has left its trace outside of a database: in a server's log.
+
+        As ``effects``: each key once, and nothing else but what failed iterations explain.
+
+        Args:
+            ledger: What was acknowledged.
+            read: ``async def read()``: all keys that are there, neither more nor less than what this
+                load should have left.
+            where: Where they must be, for the message: ``nginx's log``.
+            limit: As long as something is missing it is read again, at most so long; default:
+                ``--certload-effects-limit``.
+
+        Returns:
+            What was found; the reports show it.
+
+        Raises:
+            IntegrityFailed: A trace is missing, there twice, or there for no reason.
+            ConfigurationError: An argument that cannot be used.
+        """
+        __tracebackhide__ = True
+        patience = (
+            self._policy.effects_limit if limit is None else parse_duration(limit, name="limit")
+        )
+
+        async def keys() -> PackedKeys:
+            found = PackedKeys()
+            for key in await read():
+                found.append(key)
+            return found
+
+        found = await look_up(ledger, keys, limit=patience, began=self.report.window_begin)
+        self._hold(
+            found, judge_rows(found, failed=self._failed(), keys_per_iteration=1, where=where)
+        )
+        return found
+
     async def sightings(
         self,
         ledger: Ledger,
@@ -666,6 +715,21 @@ class RunResult(StepResult):
         self._caught_up = True
         if faults:
             raise IntegrityFailed("; ".join(faults))
+
+    def backlog(self, name: str) -> BacklogResult:
+        """How fast work was done that waited when the load began.
+
+        Args:
+            name: Of the backlog that looked on, such as ``renewal jobs``.
+
+        Raises:
+            ConfigurationError: None of that name looked on, or its work did not wait then.
+        """
+        for found in self.proof.backlogs:
+            if found.name == name:
+                return BacklogResult(found, self.judgements)
+        names = ", ".join(repr(found.name) for found in self.proof.backlogs) or "none"
+        raise ConfigurationError(f"backlog: {name!r} did not look on at this load; {names} did")
 
     def unjudged_backlogs(self) -> list[str]:
         """The backlogs that were never done, or wrong, and that the test does not judge."""

@@ -9,11 +9,13 @@ import socket
 import time
 import zlib
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from typing import Any
 
 import aiohttp
 import pytest
 import trustme
+from cryptography import x509
 from yarl import URL
 
 from pytest_certload.clients import TRANSPORTS
@@ -1066,8 +1068,10 @@ class Watch:
 
     def __init__(self) -> None:
         self.told: list[tuple[Any, ...]] = []
+        self.sessions: list[Any] = []
 
-    def connected(self, dns: int, connect: int, tls: int) -> None:
+    def connected(self, dns: int, connect: int, tls: int, session: Any = None) -> None:
+        self.sessions.append(session)
         self.told.append(("connected", dns, connect, tls))
 
     def sent(self, at: int, reused: bool) -> None:
@@ -1141,6 +1145,34 @@ class TestObserver:
         looked_up = [dns > 0 for dns, _, _ in phases]
         assert looked_up == [host == "localhost", False, False]
         assert [told[2] for told in watch.told if told[0] == "sent"] == [False] * 3
+
+    async def test_knows_each_tls_session_also_after_its_end(
+        self, transport: str, authority: Authority
+    ) -> None:
+        watch = Watch()
+        async with served(always(OK), authority.context("127.0.0.1")) as server:
+            async with client_of(
+                transport, server, scheme="https", ca_path=authority.file,
+                fresh=True, observer=lambda: watch,
+            ) as client:  # fmt: skip
+                for _ in range(3):
+                    async with client.get("/") as response:
+                        await response.read()
+        assert len({id(session) for session in watch.sessions}) == 3
+        for session in watch.sessions:
+            assert session.session_reused is False, "a full handshake each time"
+            assert session.version() == "TLSv1.3"
+            certificate = x509.load_der_x509_certificate(session.getpeercert(True))
+            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+            assert names.value.get_values_for_type(x509.IPAddress) == [ip_address("127.0.0.1")]
+
+    async def test_knows_no_tls_session_without_tls(self, transport: str) -> None:
+        watch = Watch()
+        async with served(always(OK)) as server:
+            async with client_of(transport, server, observer=lambda: watch) as client:
+                async with client.get("/") as response:
+                    await response.read()
+        assert watch.sessions == [None]
 
     async def test_the_first_byte_is_not_that_of_an_interim_answer(self, transport: str) -> None:
         watch = Watch()

@@ -41,6 +41,9 @@ def test_wheel_holds_the_whole_package(repository: Path, distributions: Distribu
         "certctl/seed/00_base.sql",
         "certctl/seed/01_bulk_renewal_certs.sql",
         "certctl/seed/02_agent_fleet.sql",
+        "certctl/seed/03_targets.sql",
+        "certctl/seed/04_acme.sql",
+        "certctl/seed/05_api_owner.sql",
         "certctl/reference/schema.sql",
         "certctl/reference/baseline.sql",
         "certctl/reference_image/Dockerfile",
@@ -117,7 +120,14 @@ print(json.dumps({
     assert Path(answer["package"]).is_relative_to(unpacked_wheel)
     assert Path(answer["home"]).is_relative_to(unpacked_wheel)
     assert answer["dockerfile"]
-    assert answer["seeds"] == ["00_base.sql", "01_bulk_renewal_certs.sql", "02_agent_fleet.sql"]
+    assert answer["seeds"] == [
+        "00_base.sql",
+        "01_bulk_renewal_certs.sql",
+        "02_agent_fleet.sql",
+        "03_targets.sql",
+        "04_acme.sql",
+        "05_api_owner.sql",
+    ]
 
 
 def test_sdist_holds_all_that_a_developer_has(

@@ -229,7 +229,7 @@ def test_there_is_none(pytester: pytest.Pytester, environment: dict[str, str]) -
 def test_a_log_has_a_plain_line_every_ten_seconds(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pytest_certload.face._LOG_SECONDS", 1.5)
+    monkeypatch.setattr("pytest_certload.face.voice._LOG_SECONDS", 1.5)
     result = pytester.runpytest("-m", "scale")
     result.assert_outcomes(passed=1, deselected=1)
     lines = [line for line in result.outlines if " of 0:02, " in line]
@@ -244,7 +244,7 @@ def test_a_log_has_a_plain_line_every_ten_seconds(
 
 
 def test_a_quiet_log_has_none(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_certload.face._LOG_SECONDS", 0.5)
+    monkeypatch.setattr("pytest_certload.face.voice._LOG_SECONDS", 0.5)
     result = pytester.runpytest("-m", "scale", "-q")
     result.assert_outcomes(passed=1, deselected=1)
     assert " of 0:02, " not in result.stdout.str()

@@ -19,6 +19,7 @@ BAD = [
     ("--certload-rate", "-1/s", "'-1/s' is not a rate*"),
     ("--certload-vus", "many", "'many' is not a number of VUs; write a whole number above 0"),
     ("--certload-vus", "0", "'0' is not a number of VUs*"),
+    ("--certload-warm-up", "a bit", "'a bit' is not a duration*"),
     (
         "--certload-stack",
         "vm",
@@ -61,6 +62,22 @@ BAD = [
         "--certload-server-env",
         "NOVALUE",
         "the value is not NAME=VALUE; write such as LOG_LEVEL=debug",
+    ),
+    (
+        "--certload-postgres-setting",
+        "shared_buffers",
+        "'shared_buffers' is no setting of Postgres; write NAME=VALUE, such as shared_buffers=512MB",
+    ),
+    ("--certload-postgres-setting", "a-b=1", "'a-b=1' is no setting of Postgres*"),
+    (
+        "--certload-postgres-setting",
+        "PORT=5432",
+        "port cannot be set: the stack says where Postgres is and who may come in; leave it out",
+    ),
+    (
+        "--certload-postgres-setting",
+        "shared_preload_libraries=",
+        "shared_preload_libraries cannot be set: the stack reads Postgres's statements*",
     ),
     ("--certload-boot-timeout", "x", "'x' is not a duration*"),
 ]

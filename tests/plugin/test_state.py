@@ -132,7 +132,7 @@ def test_a_state_that_does_not_come_back_is_one_error(
         ]
     )
     assert "Traceback" not in result.stdout.str()
-    assert "face.py" not in result.stdout.str()
+    assert "keeper.py" not in result.stdout.str()
     assert "test_second" not in noted(pytester), "no load on a state that nobody knows"
     assert noted(pytester).count("restored") == 2, "and the next test is tried again"
 

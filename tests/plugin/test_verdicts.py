@@ -446,6 +446,21 @@ def test_vus_can_be_scaled(pytester: pytest.Pytester, target: Target) -> None:
     assert summary(pytester)["in_flight_peak"] == 2
 
 
+def test_a_warm_up_can_be_shortened_and_none_is_added(
+    pytester: pytest.Pytester, target: Target
+) -> None:
+    after = "again = await load.constant_vus(ask, vus=1, duration=0.1)\nassert again.error_rate < 1"
+    call = "load.constant_arrival_rate(ask, rate=100, duration=0.2, warm_up='1m')"
+    source = scale_test(target, GET.format(path="/slow/5"), after, call)
+    result = run(pytester, source, "--certload-warm-up=100ms", "--certload-threshold=rate<1")
+    result.assert_outcomes(passed=1)
+    shortened, without = summary(pytester, "storm"), summary(pytester, "storm-2")
+    assert shortened["reduced"] == ["warm-up 100 ms instead of 1m"]
+    assert shortened["parameters"]["warm_up_seconds"] == 0.1
+    assert without["reduced"] == []
+    assert without["parameters"]["warm_up_seconds"] == 0
+
+
 def test_two_loads_in_one_test_have_a_summary_each(
     pytester: pytest.Pytester, target: Target
 ) -> None:
@@ -525,11 +540,11 @@ def test_a_disk_that_fills_up_at_the_end_fails_the_test(
     pytester.makeconftest(
         """
         import errno, os
-        import pytest_certload.face as face
+        from pytest_certload.face.verdicts import Verdicts
         import pytest_certload.bookkeeping as bookkeeping
         from pytest_certload.errors import ReportError
 
-        close = face.Face.close_runs
+        close = Verdicts.close_runs
 
         def closing(self, item, call):
             def full(record, directory):
@@ -538,7 +553,7 @@ def test_a_disk_that_fills_up_at_the_end_fails_the_test(
             bookkeeping.write_summary = full
             return close(self, item, call)
 
-        face.Face.close_runs = closing
+        Verdicts.close_runs = closing
         """
     )
     source = scale_test(target, GET.format(path="/x"), "assert result.error_rate < 0.01")
@@ -843,9 +858,24 @@ def test_dropping_must_be_allowed(pytester: pytest.Pytester, target: Target) -> 
     result.assert_outcomes(passed=1)
 
 
-def test_ctrl_c_keeps_the_partial_result(pytester: pytest.Pytester, target: Target) -> None:
+#: Thresholds that are looked at while the load runs, and what is asked of the server until Ctrl-C comes.
+WATCHED = {
+    "nothing watched": ("", 20),
+    "between two looks": ('thresholds=[{"threshold": "p(95)<60s", "abort_on_fail": True}]', 60),
+    # From the first look on, a second after the begin, the load is hopeless, and Ctrl-C comes as it ends.
+    "as it ends early": ('thresholds=[{"threshold": "p(95)<1us", "abort_on_fail": True}]', 40),
+}
+
+
+@pytest.mark.parametrize("watched", WATCHED)
+def test_ctrl_c_keeps_the_partial_result(
+    pytester: pytest.Pytester, target: Target, watched: str
+) -> None:
+    thresholds, requests = WATCHED[watched]
     source = scale_test(
-        target, GET.format(path="/x"), call="load.constant_arrival_rate(ask, rate=40, duration=60)"
+        target,
+        GET.format(path="/slow/300" if watched == "as it ends early" else "/x"),
+        call=f"load.constant_arrival_rate(ask, rate=40, duration=60, max_in_flight=50, {thresholds})",
     )
     pytester.makepyfile(test_it=source)
     process = subprocess.Popen(
@@ -856,14 +886,16 @@ def test_ctrl_c_keeps_the_partial_result(pytester: pytest.Pytester, target: Targ
         text=True,
         env=os.environ | {"COLUMNS": "120"},
     )
-    while len(target.seen) < 20:
+    while len(target.seen) < requests:
         assert process.poll() is None, process.communicate()[0]
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=20)
     assert process.returncode == pytest.ExitCode.INTERRUPTED, output
     document = summary(pytester)
     assert document["state"] == "interrupted"
-    assert document["finished"] >= 19, "the twentieth may still have been on its way"
+    assert document["finished"] >= requests - 20, "what was on its way is not counted"
     assert document["duration_seconds"] < 30
     assert "interrupted" in output
+    assert "Task exception was never retrieved" not in output
+    assert "Task was destroyed" not in output
     assert (pytester.path / "out.xml").exists()

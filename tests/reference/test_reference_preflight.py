@@ -21,11 +21,40 @@ from pytest_certload.units import seconds
 from .conftest import LOOPBACK, READER, ROOT, Bench, Questions, Server
 
 FLEET = 3
-KINDS = ("agents", "certificates", "acme")
+KINDS = ("agents", "certificates", "inventory", "scheduler", "acme", "work", "deployment")
 NAMES = {
     "agents": ["identity", "clock", "schema", "agents", "heartbeat", "limiter"],
     "certificates": ["identity", "clock", "schema", "certificates", "bulk-renew", "limiter"],
+    "inventory": [
+        "identity",
+        "clock",
+        "schema",
+        "list-certificates",
+        "enter-certificate",
+        "limiter",
+    ],
+    "scheduler": [
+        "identity",
+        "clock",
+        "schema",
+        "certificates",
+        "queue",
+        "agents",
+        "heartbeat",
+        "limiter",
+    ],
     "acme": ["identity", "clock", "schema", "acme", "limiter"],
+    "work": ["identity", "clock", "schema", "agents", "heartbeat", "targets", "poll", "limiter"],
+    "deployment": [
+        "identity",
+        "clock",
+        "schema",
+        "certificates",
+        "bulk-renew",
+        "targets",
+        "poll",
+        "limiter",
+    ],
 }
 
 
@@ -103,10 +132,31 @@ def test_a_good_server_passes_and_nothing_is_left_behind(
         added = int(own.database.value("SELECT count(*) FROM audit_events")) - rows
         assert failed(found) == {}
         assert list(found) == NAMES[kind]
-        assert added == {"agents": 1, "certificates": 2, "acme": 2}[kind]
+        expected = {
+            "agents": 1,
+            "certificates": 2,
+            "inventory": 2,
+            "scheduler": 1,
+            "acme": 2,
+            "work": 2,
+            "deployment": 3,
+        }
+        assert added == expected[kind]
         assert found["identity"].detail.startswith("certctl reference server")
         assert found["limiter"].detail.startswith("150 requests in ")
     assert traces(own.database) == before
+
+
+def test_a_queue_that_is_not_empty_is_no_start(bench: Bench, own: Server) -> None:
+    own.database.execute(
+        "INSERT INTO jobs (id, type, status) SELECT n::text, 'Validation', "
+        "CASE WHEN n < 3 THEN 'Pending' ELSE 'Running' END FROM generate_series(1, 3) AS n"
+    )
+    (detail,) = failed(look(bench, own, "scheduler")).values()
+    assert detail == (
+        "the scheduler's queue is not empty, 2 Pending and 1 Running: wait until they are done, or "
+        "delete them"
+    )
 
 
 @pytest.mark.parametrize(
@@ -117,6 +167,7 @@ def test_a_good_server_passes_and_nothing_is_left_behind(
             {
                 "heartbeat": r"POST \S+/heartbeat is answered 403: .*CERTCTL_API_KEYS_NAMED",
                 "bulk-renew": r"POST \S+bulk-renew is answered 403: .*CERTCTL_API_KEYS_NAMED",
+                "enter-certificate": r"POST \S+ is answered 403: .*CERTCTL_API_KEYS_NAMED",
                 "acme": r"GET \S+/directory answers 500 .*prof-loadtest is in the database",
             },
         ),
@@ -125,6 +176,7 @@ def test_a_good_server_passes_and_nothing_is_left_behind(
             {
                 "heartbeat": r"POST \S+/heartbeat answers 500 .*look into the server's log",
                 "bulk-renew": r"POST \S+bulk-renew answers 500 .*look into the server's log",
+                "enter-certificate": r"POST \S+ answers 500 .*look into the server's log",
                 "acme": r"GET \S+/directory answers HTML: .*empty directory .* /app/web/dist",
             },
         ),
@@ -186,7 +238,11 @@ def test_the_dashboard_in_place_of_acme(bench: Bench) -> None:
 
 
 def test_a_key_that_may_only_read_and_one_that_nobody_has(bench: Bench, own: Server) -> None:
-    for kind, name in (("agents", "heartbeat"), ("certificates", "bulk-renew")):
+    for kind, name in (
+        ("agents", "heartbeat"),
+        ("certificates", "bulk-renew"),
+        ("inventory", "enter-certificate"),
+    ):
         found = failed(look(bench, own, kind, key=READER))
         assert list(found) == [name]
         assert "403: the token may not do that" in found[name]
@@ -213,6 +269,26 @@ def test_certificates_that_are_renewed_already(bench: Bench, own: Server) -> Non
     assert own.renew({"certificate_ids": ["cert-loadtest-bulk-00001"]}).status == 200
     found = failed(look(bench, own, "certificates"))
     assert "of 3 certificates 1 are not Active, and they have 1 jobs" in found["certificates"]
+
+
+def test_an_inventory_that_is_another_one(bench: Bench, own: Server) -> None:
+    own.database.execute("DELETE FROM owners WHERE id = 'o-api-loadtest'")
+    found = failed(look(bench, own, "inventory"))
+    assert list(found) == ["enter-certificate"]
+    assert "the seed file 05_api_owner.sql is missing" in found["enter-certificate"]
+    other = SessionDatabase(bench.migrated().dsn)
+    checks = CertctlChecks(database=other, kind="inventory")
+    found = failed(
+        asyncio.run(
+            ask(
+                [checks.list_certificates],
+                f"https://{LOOPBACK}:{own.port}",
+                ca_path=bench.authority.ca_path,
+                headers={"Authorization": f"Bearer {own.admin}"},
+            )
+        )
+    )
+    assert "its audit row is not there" in found["list-certificates"]
 
 
 def test_a_profile_that_no_seed_brought(bench: Bench, own: Server) -> None:
@@ -286,6 +362,46 @@ def test_a_server_that_is_another_product(own: Server) -> None:
     assert "answers HTML: the server is no certctl" in found["bulk-renew"]
 
 
+def test_targets_that_are_missing_or_shared(bench: Bench, own: Server) -> None:
+    own.database.execute(
+        "UPDATE deployment_targets SET agent_id = 'ag-loadtest-00001' "
+        "WHERE id = 'tg-loadtest-00002'"
+    )
+    found = failed(look(bench, own, "work"))
+    assert list(found) == ["targets"]
+    assert "3 targets are of 2 agents and take 3 certificates, instead of" in found["targets"]
+    own.database.execute("DELETE FROM deployment_targets WHERE id = 'tg-loadtest-00002'")
+    found = failed(look(bench, own, "deployment"))
+    assert list(found) == ["targets"]
+    assert "has 2 load-test targets and the scenario wants 3: the seed file 03_" in found["targets"]
+
+
+def test_a_poll_claims_nothing(bench: Bench, own: Server) -> None:
+    own.database.execute(
+        "INSERT INTO jobs (id, type, certificate_id, target_id, agent_id, status, scheduled_at) "
+        "SELECT 'job-' || id, 'Deployment', 'cert-loadtest-bulk-00001', id, "
+        "CASE WHEN id = 'tg-loadtest-00001' THEN agent_id END, 'Pending', now() "
+        "FROM deployment_targets WHERE id < 'tg-loadtest-00003'"
+    )
+    own.database.execute(
+        "INSERT INTO jobs (id, type, certificate_id, status, scheduled_at) "
+        "VALUES ('job-csr', 'Renewal', 'cert-loadtest-bulk-00003', 'AwaitingCSR', now())"
+    )
+    found = look(bench, own, "work")
+    assert failed(found) == {}
+    assert "ag-loadtest-00003 is given 1 jobs, as the database has" in found["poll"].detail
+    pending = "SELECT count(*) FROM jobs WHERE status = 'Pending'"
+    assert own.database.value(pending) == 2
+    # Busy all of them, there is nobody to ask as.
+    own.database.execute("UPDATE jobs SET agent_id = 'ag-loadtest-00003' WHERE id = 'job-csr'")
+    own.database.execute(
+        "UPDATE jobs SET type = 'Deployment', status = 'Pending' WHERE id = 'job-csr'"
+    )
+    found = look(bench, own, "work")
+    assert "every agent of the fleet has Pending deployments" in failed(found)["poll"]
+    assert own.database.value(pending) == 3
+
+
 async def ask_a_stranger(answer: Any, server: Server) -> dict[str, CheckFinding]:
     runner = web.ServerRunner(web.Server(answer))
     await runner.setup()
@@ -303,5 +419,5 @@ async def ask_a_stranger(answer: Any, server: Server) -> dict[str, CheckFinding]
 
 
 def test_a_kind_that_is_none() -> None:
-    with pytest.raises(ConfigurationError, match="'agent' is none of acme, agents, certificates"):
+    with pytest.raises(ConfigurationError, match="'agent' is none of agents, certificates, "):
         CertctlChecks(database=SessionDatabase("postgresql://localhost/x"), kind="agent")

@@ -1,136 +1,42 @@
 """A server that does not do its work makes the matching scenario fail, and the failure says why.
 
-The shipped scenarios run as a user runs them, against a reference server with faults. A start takes
-longer than the load, and most faults concern one scenario, so a run may have a fault for each.
+The shipped scenarios run as a user runs them, against a reference server with faults. To start a stack
+takes longer than a load, and the server is started anew before each scenario anyway: so runs share a
+session, in which the server has other faults each time.
 """
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from pytest_certload.certctl.reference.faults import FAULTS
-from tests.scenarios import faults_acme, faults_scale
-from tests.scenarios.caught import Caught, Run
+from tests.scenarios import (
+    faults_acme,
+    faults_agents,
+    faults_api,
+    faults_fleet,
+    faults_limits,
+    faults_scale,
+)
+from tests.scenarios.caught import STACK, Caught, Run
+from tests.scenarios.fault_session import Plan, plan_arguments
 from tests.scenarios.faults_acme import ENROLMENT
-from tests.scenarios.faults_scale import ACME, RENEWAL, STORM
+from tests.scenarios.faults_scale import STORM
+from tests.scenarios.inner import ROOT, Outcome, Scenario, run_scenarios
 
-ROOT = Path(__file__).parents[2]
 #: Every fault. Each tier's table stands in a module of its own.
-RUNS = (*faults_scale.RUNS, *faults_acme.RUNS)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What a run of scenarios came to.
-
-    Attributes:
-        status: Pytest's exit code.
-        output: All it said.
-        told: What it said of each scenario that failed.
-        summaries: The summary of each that has one.
-    """
-
-    status: int
-    output: str
-    told: Mapping[str, str]
-    summaries: Mapping[str, Mapping[str, object]]
-
-
-def run_scenarios(
-    *names: str,
-    results: Path,
-    environment: tuple[str, ...] = (),
-    seed: Path = ROOT / "seed",
-    transport: str = "aiohttp",
-    preflight: str = "on",
-    effects_limit: str = "10s",
-) -> Outcome:
-    command = [
-        *(sys.executable, "-m", "pytest", "-m", "scale", "-p", "no:cacheprovider"),
-        *(f"tests/scale/test_{name.replace('-', '_')}.py" for name in names),
-        *("--certload-stack=embedded", "--certload-duration=1500ms", "--certload-vus=20"),
-        *(f"--certload-results={results}", f"--certload-seed={seed}"),
-        f"--certload-effects-limit={effects_limit}",
-        f"--certload-transport={transport}",
-        f"--certload-preflight={preflight}",
-        *(f"--certload-server-env={variable}" for variable in environment),
-    ]
-    run = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
-    )
-    documents = {name: results / f"summary-{name}.json" for name in names}
-    return Outcome(
-        status=run.returncode,
-        output=run.stdout + run.stderr,
-        told=_told(run.stdout),
-        summaries={
-            name: json.loads(document.read_text("utf-8"))
-            for name, document in documents.items()
-            if document.exists()
-        },
-    )
-
-
-def _told(output: str) -> Mapping[str, str]:
-    """What stands under the headings of failed tests, by scenario."""
-    failures = re.split(r"^=+ load tests =+$|^=+ short test summary", output, flags=re.MULTILINE)[0]
-    parts = re.split(
-        r"^_{3,} (?:ERROR at setup of )?test_(\w+) _{3,}$", failures, flags=re.MULTILINE
-    )
-    return {
-        name.replace("_", "-"): text for name, text in zip(parts[1::2], parts[2::2], strict=True)
-    }
-
-
-@pytest.fixture(scope="module")
-def outcome_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Run], Outcome]:
-    """Each run is made once, for all that it must catch."""
-    made: dict[Run, Outcome] = {}
-
-    def outcome(run: Run) -> Outcome:
-        if run not in made:
-            made[run] = run_scenarios(
-                *run.scenarios,
-                results=tmp_path_factory.mktemp("results"),
-                environment=run.variables,
-                transport=run.transport,
-                preflight=run.preflight,
-                # What is missing after so long never comes, as it is missed on purpose.
-                effects_limit="2s",
-            )
-        return made[run]
-
-    return outcome
-
-
-@pytest.mark.parametrize("transport", ["aiohttp", "fast"])
-def test_without_a_fault_the_scenarios_pass(transport: str, tmp_path: Path) -> None:
-    outcome = run_scenarios(STORM, RENEWAL, ACME, results=tmp_path, transport=transport)
-    assert outcome.status == pytest.ExitCode.OK, outcome.output
-    for name in (STORM, RENEWAL, ACME):
-        summary = outcome.summaries[name]
-        assert summary["state"] == "passed"
-        assert summary["reduced"], "it is not the full contract, and the summary says so"
-
-
-def test_a_server_that_finishes_no_order_is_measured_up_to_the_order(tmp_path: Path) -> None:
-    environment = ("CERTLOAD_REFERENCE_ACME_FINALIZE=broken",)
-    outcome = run_scenarios(ENROLMENT, results=tmp_path, environment=environment)
-    assert outcome.status == pytest.ExitCode.OK, outcome.output
-    summary = outcome.summaries[ENROLMENT]
-    assert summary["state"] == "passed"
-    assert "up to the order that is ready, as finalize is answered 500" in str(summary["reduced"])
-    steps = str(summary["steps"])
-    assert "authorization" in steps
-    assert "finalize" not in steps
+RUNS: tuple[Run, ...] = (
+    *faults_scale.RUNS,
+    *faults_agents.RUNS,
+    *faults_api.RUNS,
+    *faults_acme.RUNS,
+    *faults_fleet.RUNS,
+    *faults_limits.RUNS,
+)
 
 
 CASES = [
@@ -142,17 +48,107 @@ CASES = [
     for run in RUNS
     for caught in run.caught
 ]
+#: What is missing after so long never comes, as it is missed on purpose. And nobody reads what Postgres
+#: says of such a load, which would be waited for.
+SHORT = ("--certload-effects-limit=1s", "--certload-evidence=off")
+
+
+@pytest.fixture(scope="module")
+def said_of(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Run, str], Scenario]:
+    """What is said of a scenario in a run. The runs that are asked for are made once, like with like."""
+    asked = [
+        run
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.function is test_a_fault_fails_its_scenario
+        if isinstance(run := item.callspec.params["run"], Run)
+    ]
+    made: dict[object, Outcome] = {}
+
+    def said(run: Run, scenario: str) -> Scenario:
+        session = _session(run)
+        if session not in made:
+            runs = [other for other in dict.fromkeys(asked) if _session(other) == session]
+            results = tmp_path_factory.mktemp("results")
+            made[session] = (
+                run_alone(run, results) if session == run else run_together(runs, results)
+            )
+        outcome = made[session]
+        assert outcome.status == pytest.ExitCode.TESTS_FAILED, outcome.output
+        return outcome.of(scenario, None if session == run else _key(run))
+
+    return said
+
+
+def _session(run: Run) -> object:
+    """What the runs of a session have in common; the run itself where not even the stack comes up."""
+    alone = any(caught.by == STACK for caught in run.caught)
+    return run if alone else (run.transport, run.preflight)
+
+
+def _key(run: Run) -> str:
+    return str(RUNS.index(run))
+
+
+def run_alone(run: Run, results: Path) -> Outcome:
+    return run_scenarios(
+        run.scenarios,
+        *SHORT,
+        results=results,
+        environment=run.variables,
+        transport=run.transport,
+        preflight=run.preflight,
+    )
+
+
+def run_together(runs: Sequence[Run], results: Path) -> Outcome:
+    """All scenarios of runs, each with the faults of its run."""
+    plan: dict[str, dict[str, dict[str, str]]] = {}
+    for run in runs:
+        variables = dict(variable.split("=", 1) for variable in run.variables)
+        for scenario in run.scenarios:
+            plan.setdefault(scenario, {})[_key(run)] = variables
+    return run_scenarios(
+        list(plan),
+        *SHORT,
+        *plan_arguments(plan, results / "plan.json"),
+        results=results,
+        transport=runs[0].transport,
+        preflight=runs[0].preflight,
+        loads=sum(map(len, plan.values())),
+    )
 
 
 @pytest.mark.parametrize(("run", "caught"), CASES)
 def test_a_fault_fails_its_scenario(
-    run: Run, caught: Caught, outcome_of: Callable[[Run], Outcome]
+    run: Run, caught: Caught, said_of: Callable[[Run, str], Scenario]
 ) -> None:
-    outcome = outcome_of(run)
-    assert outcome.status == pytest.ExitCode.TESTS_FAILED, outcome.output
-    assert caught.message in outcome.told.get(caught.scenario, ""), outcome.output
-    if caught.scenario in outcome.summaries:
-        assert outcome.summaries[caught.scenario]["state"] == "failed"
+    said = said_of(run, caught.scenario)
+    assert caught.message in said.told, said.text
+    if said.summary is not None:
+        assert said.summary["state"] == "failed"
+
+
+@pytest.mark.parametrize("transport", ["aiohttp", "fast"])
+def test_without_a_fault_the_scenarios_pass(transport: str, tmp_path: Path) -> None:
+    """All that are to catch a fault with this transport."""
+    names = dict.fromkeys(
+        name for run in RUNS if run.transport == transport for name in run.scenarios
+    )
+    plan: Plan = {name: {"none": {}} for name in names}
+    outcome = run_scenarios(
+        list(names),
+        *plan_arguments(plan, tmp_path / "plan.json"),
+        results=tmp_path,
+        transport=transport,
+    )
+    assert outcome.status == pytest.ExitCode.OK, outcome.output
+    for name in names:
+        summary = outcome.of(name, "none").summary
+        assert summary is not None
+        assert summary["state"] == "passed"
+        assert summary["reduced"], "it is not the full contract, and the summary says so"
 
 
 def test_every_fault_is_met_by_a_scenario() -> None:
@@ -181,8 +177,18 @@ def test_a_fleet_of_another_size_is_no_start(tmp_path: Path) -> None:
             text.replace("generate_series(1, 5000)", "generate_series(1, 1)").replace("5000", "1"),
             "utf-8",
         )
-    outcome = run_scenarios(STORM, results=tmp_path, seed=seeds)
+    outcome = run_scenarios([STORM], results=tmp_path, seed=seeds)
     assert outcome.status == pytest.ExitCode.TESTS_FAILED, outcome.output
     assert "PreflightError: the database has 1 load-test agents" in outcome.output
     assert "the scenario wants 5,000" in outcome.output
-    assert not outcome.summaries
+    assert outcome.of(STORM).summary is None
+
+
+def test_a_server_that_finishes_no_order_is_measured_up_to_the_order(tmp_path: Path) -> None:
+    environment = ["CERTLOAD_REFERENCE_ACME_FINALIZE=broken"]
+    outcome = run_scenarios([ENROLMENT], results=tmp_path, environment=environment)
+    assert outcome.status == pytest.ExitCode.OK, outcome.output
+    summary = outcome.of(ENROLMENT).summary
+    assert summary is not None
+    assert summary["state"] == "passed"
+    assert "up to the order that is ready, as finalize is answered 500" in str(summary["reduced"])

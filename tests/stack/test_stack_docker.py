@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,8 @@ from pytest_certload.certctl.product import PRODUCT
 from pytest_certload.database import Database, run_sync
 from pytest_certload.errors import StackError
 from pytest_certload.stack import Stack, StackRequest, choose_provider, open_stack
+from pytest_certload.stack.containers.daemon import connect
+from pytest_certload.stack.containers.images import build_reference_image
 from pytest_certload.stack.server import get
 
 REQUEST = StackRequest(
@@ -88,65 +90,86 @@ def daemon() -> None:
 
 
 @pytest.fixture(autouse=True)
-def leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def leaves_nothing(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     monkeypatch.setenv("TESTCONTAINERS_HOST_OVERRIDE", "127.0.0.1")
     before = traces()
     yield
+    # What is shared is looked after when all are through with it.
+    if "opened" not in request.fixturenames:
+        eventually(lambda: traces() == before)
+
+
+def open_and_close(request: StackRequest) -> None:
+    with open_stack(request, PRODUCT, announce=lambda _: None):
+        pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A stack that runs, and what was said while it came up."""
+
+    stack: Stack
+    said: list[str]
+
+
+@pytest.fixture(scope="class")
+def opened(daemon: None) -> Iterator[Opened]:
+    """One for all, which leave it as usable as they found it."""
+    before = traces()
+    said: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TESTCONTAINERS_HOST_OVERRIDE", "127.0.0.1")
+        with open_stack(REQUEST, PRODUCT, announce=said.append) as stack:
+            yield Opened(stack=stack, said=said)
     eventually(lambda: traces() == before)
 
 
-def opened(request: StackRequest) -> Stack:
-    with open_stack(request, PRODUCT, announce=lambda _: None) as stack:
-        return stack
-
-
 class TestThatRuns:
-    def test_says_what_it_is_and_listens_on_loopback_alone(self) -> None:
-        said: list[str] = []
-        with open_stack(REQUEST, PRODUCT, announce=said.append) as stack:
-            assert (stack.provider, stack.is_reference) == ("docker", True)
-            assert "certload-reference" in str(stack.image)
-            assert "sha256:" in str(stack.image)
-            assert str(stack.postgres).startswith("15.")
-            assert stack.endpoint.base_url.startswith("https://127.0.0.1:")
-            assert [seed.rows_changed for seed in stack.seeds] == [204, 10_000, 5_000]
-            facts = json.dumps(stack.describe()) + repr(stack) + "".join(said)
-            assert str(stack.endpoint.token) not in facts
-            assert str(stack.dsn) not in facts
-            containers = docker("ps", "--quiet", "--filter", "label=certload.run").split()
-            assert len(containers) == 2, "the one that migrated is gone"
-            networks = set()
-            for container in json.loads(docker("inspect", *containers)):
-                networks |= set(container["NetworkSettings"]["Networks"])
-                bindings = [b for b in container["NetworkSettings"]["Ports"].values() if b]
-                assert bindings
-                assert {entry["HostIp"] for binding in bindings for entry in binding} == {
-                    "127.0.0.1"
-                }
-            assert len(networks) == 1
-            assert networks != {"bridge"}
+    def test_says_what_it_is_and_listens_on_loopback_alone(self, opened: Opened) -> None:
+        stack, said = opened.stack, opened.said
+        assert (stack.provider, stack.is_reference) == ("docker", True)
+        assert "certload-reference" in str(stack.image)
+        assert "sha256:" in str(stack.image)
+        assert str(stack.postgres).startswith("15.")
+        assert stack.endpoint.base_url.startswith("https://127.0.0.1:")
+        assert [seed.rows_changed for seed in stack.seeds] == [204, 10_000, 5_000, 15_000, 202, 1]
+        facts = json.dumps(stack.describe()) + repr(stack) + "".join(said)
+        assert str(stack.endpoint.token) not in facts
+        assert str(stack.dsn) not in facts
+        containers = docker("ps", "--quiet", "--filter", "label=certload.run").split()
+        assert len(containers) == 2, "the one that migrated is gone"
+        networks = set()
+        for container in json.loads(docker("inspect", *containers)):
+            networks |= set(container["NetworkSettings"]["Networks"])
+            bindings = [b for b in container["NetworkSettings"]["Ports"].values() if b]
+            assert bindings
+            assert {entry["HostIp"] for binding in bindings for entry in binding} == {"127.0.0.1"}
+        assert len(networks) == 1
+        assert networks != {"bridge"}
 
-    def test_is_put_back_behind_the_same_port(self) -> None:
+    def test_is_put_back_behind_the_same_port(self, opened: Opened) -> None:
         async def ask(sql: str) -> object:
             async with Database.connect(str(stack.dsn)) as database:
                 return await database.fetchval(sql)
 
-        with open_stack(REQUEST, PRODUCT, announce=lambda _: None) as stack:
-            assert stack.restore is not None
-            first = docker("ps", "--quiet", "--filter", "label=certload.run").split()
-            run_sync(ask("DELETE FROM agents RETURNING 1"))
-            assert stack.restore({}).startswith("template, cloned in ")
-            second = docker("ps", "--quiet", "--filter", "label=certload.run").split()
-            assert len(second) == len(set(first) | set(second)) - 1 == 2, "Postgres stays"
-            assert get(stack.endpoint, PRODUCT.authorised_path).status == 200
-            assert run_sync(ask("SELECT count(*) FROM agents")) == 5000
+        stack = opened.stack
+        assert stack.restore is not None
+        first = docker("ps", "--quiet", "--filter", "label=certload.run").split()
+        run_sync(ask("DELETE FROM agents RETURNING 1"))
+        assert stack.restore({}).startswith("template, cloned in ")
+        second = docker("ps", "--quiet", "--filter", "label=certload.run").split()
+        assert len(second) == len(set(first) | set(second)) - 1 == 2, "Postgres stays"
+        assert get(stack.endpoint, PRODUCT.authorised_path).status == 200
+        assert run_sync(ask("SELECT count(*) FROM agents")) == 5000
 
-    def test_builds_its_image_once(self) -> None:
-        said: list[str] = []
-        opened(REQUEST)
-        with open_stack(REQUEST, PRODUCT, announce=said.append):
-            pass
-        assert not [line for line in said if "building" in line]
+    def test_builds_its_image_once(self, opened: Opened) -> None:
+        again: list[str] = []
+        with connect(30) as client:
+            name, _ = build_reference_image(client, PRODUCT, announce=again.append)
+        assert name in str(opened.stack.image)
+        assert again == []
 
     def test_auto_takes_docker_when_the_images_are_there(self) -> None:
         assert choose_provider(replace(REQUEST, provider="auto"), PRODUCT) == (
@@ -165,7 +188,7 @@ class TestThatCannotRun:
     def test_daemon_absent(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
         with pytest.raises(StackError, match=r"No Docker daemon answers .*; start one or set DOC"):
-            opened(REQUEST)
+            open_and_close(REQUEST)
         monkeypatch.delenv("DOCKER_HOST")
 
     def test_daemon_not_permitted(self) -> None:
@@ -183,13 +206,14 @@ class TestThatCannotRun:
         with pytest.raises(
             StackError, match=r"certload-no-such-image:1.*(?s:.*)--certload-server-image"
         ):
-            opened(request)
+            open_and_close(request)
 
-    def test_port_taken(self) -> None:
+    def test_port_taken(self, tmp_path: Path) -> None:
+        (tmp_path / "1.sql").write_text("SELECT 1;\n")
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             with pytest.raises(StackError, match=rf"Port {port} .* is taken; .*server-port"):
-                opened(replace(REQUEST, server_port=port))
+                open_and_close(replace(REQUEST, server_port=port, seed_dir=tmp_path))
 
     @pytest.fixture
     def image(self) -> Iterator[Callable[[str], str]]:
@@ -212,13 +236,13 @@ class TestThatCannotRun:
         with pytest.raises(
             StackError, match=r"could not migrate the schema \(exit code 3\)(?s:.*)no such table"
         ):
-            opened(replace(REQUEST, server_image=name))
+            open_and_close(replace(REQUEST, server_image=name))
 
     def test_server_that_ends(self, image: Callable[[str], str], tmp_path: Path) -> None:
         (tmp_path / "1.sql").write_text("SELECT 1;\n")
         name = image('[ "$1" ] || { echo out of luck; exit 4; }')
         with pytest.raises(StackError, match=r"ended with exit code 4 (?s:.*)out of luck"):
-            opened(replace(REQUEST, server_image=name, seed_dir=tmp_path))
+            open_and_close(replace(REQUEST, server_image=name, seed_dir=tmp_path))
 
     def test_server_that_is_never_ready(self, image: Callable[[str], str], tmp_path: Path) -> None:
         (tmp_path / "1.sql").write_text("SELECT 1;\n")
@@ -227,12 +251,12 @@ class TestThatCannotRun:
         with pytest.raises(
             StackError, match=r"not ready after 3 s(?s:.*)--certload-boot-timeout(?s:.*)thinking"
         ):
-            opened(request)
+            open_and_close(request)
 
     def test_postgres_that_is_none(self, image: Callable[[str], str]) -> None:
         name = image("echo I am no database; exit 5")
         with pytest.raises(StackError, match=r"exit code 5(?s:.*)I am no database"):
-            opened(replace(REQUEST, postgres_image=name))
+            open_and_close(replace(REQUEST, postgres_image=name))
 
 
 DEATH = """
@@ -262,6 +286,63 @@ async def test_death(load, certctl, certload_stack, certload_database):
     load.after_death(survived)
     await load.constant_arrival_rate(nonce, rate=50, duration="3m")
 """
+
+
+TOLD = """
+import json
+import pathlib
+import pytest
+
+
+@pytest.mark.scale
+async def test_told(load, certctl, certload_stack):
+    secrets = [certload_stack.endpoint.token, *certload_stack.secrets, certload_stack.dsn]
+    pathlib.Path("secrets.json").write_text(json.dumps(secrets))
+
+    async def nonce(iteration):
+        async with iteration.client.head(certctl.acme("new-nonce")) as response:
+            iteration.expect(response, 200 if iteration.index % 2 else 201)
+            iteration.check(iteration.index % 5, f"logged in at {certload_stack.dsn}")
+
+    result = await load.constant_arrival_rate(nonce, rate=50, duration="1s")
+    print(secrets)
+    assert result.error_rate < 0.001, f"with {secrets}"
+"""
+
+
+class TestWhatIsTold:
+    def test_in_every_format_and_without_the_stacks_secrets(self, tmp_path: Path) -> None:
+        (tmp_path / "test_told.py").write_text(TOLD)
+        page = tmp_path / "job.md"
+        finished = subprocess.run(
+            [
+                *(sys.executable, "-m", "pytest", "-m", "scale", "--certload-stack=docker"),
+                f"--certload-server-image={REQUEST.server_image}",
+                f"--certload-postgres-image={REQUEST.postgres_image}",
+                *(f"--certload-format={name}" for name in ("k6", "openmetrics", "markdown")),
+                "--junitxml=out.xml",
+            ],
+            cwd=tmp_path,
+            env=os.environ | {"GITHUB_STEP_SUMMARY": str(page)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        words = finished.stdout + finished.stderr
+        assert finished.returncode == pytest.ExitCode.TESTS_FAILED, words
+        secrets = json.loads((tmp_path / "secrets.json").read_text("utf-8"))
+        assert len(secrets) >= 3
+        files = [tmp_path / "out.xml", page, *(tmp_path / "results").rglob("*")]
+        texts = {file.name: file.read_text("utf-8") for file in files if file.is_file()}
+        assert texts.keys() >= {
+            *("out.xml", "job.md", "summary.md", "report.html", "summary-told.json"),
+            *("k6-told.json", "metrics.txt"),
+        }
+        for name, text in {**texts, "the terminal": words}.items():
+            assert text, name
+            for secret in secrets:
+                assert secret not in text, f"{secret} in {name}"
 
 
 class TestThatDies:

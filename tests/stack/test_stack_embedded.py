@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,20 +54,25 @@ def eventually(question: Callable[[], object], *, seconds: float = 30.0) -> None
         time.sleep(0.05)
 
 
-@pytest.fixture
-def temporary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """A folder for temporary files that Postgres's own user may pass through.
-
-    ``tmp_path`` is made before it, so that pytest's own folder does not end up in it.
-    """
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for temporary files that Postgres's own user may pass through."""
     folder = Path(tempfile.mkdtemp(prefix="certload-test-"))
     folder.chmod(0o711)
-    monkeypatch.setenv("TMPDIR", str(folder))
-    monkeypatch.setattr(tempfile, "tempdir", None)
     try:
-        yield folder
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TMPDIR", str(folder))
+            patch.setattr(tempfile, "tempdir", None)
+            yield folder
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Iterator[Path]:
+    """``tmp_path`` is made before it, so that pytest's own folder does not end up in it."""
+    with temporary_folder() as folder:
+        yield folder
 
 
 def processes_in(folder: Path) -> list[str]:
@@ -122,11 +128,20 @@ class TestThatRuns:
         with open_stack(REQUEST, PRODUCT, announce=said.append) as stack:
             assert isinstance(stack, Stack)
             assert processes_in(temporary)
+            assert stack.restore is not None
+            assert stack.restore({}) == AS_SEEDED
             assert (stack.provider, stack.is_reference, stack.image) == ("embedded", True, None)
             assert stack.server.startswith("certctl reference server ")
             assert int(str(stack.postgres).split(".")[0]) >= 15
             assert stack.postgres_settings["shared_preload_libraries"] == "pg_stat_statements"
-            assert [seed.rows_changed for seed in stack.seeds] == [204, 10_000, 5_000]
+            assert [seed.rows_changed for seed in stack.seeds] == [
+                204,
+                10_000,
+                5_000,
+                15_000,
+                202,
+                1,
+            ]
             facts = json.dumps(stack.describe())
             for secret in (stack.endpoint.token, stack.dsn):
                 assert secret
@@ -149,25 +164,36 @@ class TestThatRuns:
         open_and_close(request)
 
 
+@pytest.fixture(scope="class")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    tmp_path_factory.getbasetemp()
+    with temporary_folder() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="class")
+def stack(place: Path) -> Iterator[Stack]:
+    """One for all: each puts it back itself."""
+    request = replace(REQUEST, server_environment={"CERTLOAD_REFERENCE_VERSION": "asked-for"})
+    with open_stack(request, PRODUCT, announce=lambda _: None) as stack:
+        yield stack
+    assert nothing_left(place)
+
+
 class TestThatIsPutBack:
-    def test_answers_at_its_address_on_a_clone(self, temporary: Path) -> None:
-        with open_stack(REQUEST, PRODUCT, announce=lambda _: None) as stack:
-            assert stack.restore is not None
-            assert stack.restore({}) == AS_SEEDED
-            first = servers_in(temporary)
-            execute(stack, "DELETE FROM agents")
-            assert get(stack.endpoint, PRODUCT.authorised_path).status == 200
-            assert stack.restore({}).startswith("template, cloned in ")
-            assert servers_in(temporary) != first, "it was started anew"
-            assert get(stack.endpoint, PRODUCT.authorised_path).status == 200
-            assert execute(stack, "SELECT FROM agents") == "SELECT 5000"
-        assert nothing_left(temporary)
+    def test_answers_at_its_address_on_a_clone(self, stack: Stack, place: Path) -> None:
+        assert stack.restore is not None
+        first = servers_in(place)
+        execute(stack, "DELETE FROM agents")
+        assert get(stack.endpoint, PRODUCT.authorised_path).status == 200
+        assert stack.restore({}).startswith("template, cloned in ")
+        assert servers_in(place) != first, "it was started anew"
+        assert get(stack.endpoint, PRODUCT.authorised_path).status == 200
+        assert execute(stack, "SELECT FROM agents") == "SELECT 5000"
 
     def test_runs_with_what_it_is_given_until_it_is_given_something_else(
-        self, temporary: Path
+        self, stack: Stack
     ) -> None:
-        request = replace(REQUEST, server_environment={"CERTLOAD_REFERENCE_VERSION": "asked-for"})
-
         def version(environment: Mapping[str, str]) -> object:
             assert stack.restore is not None
             stack.restore(environment)
@@ -176,26 +202,22 @@ class TestThatIsPutBack:
             refused = get(replace(stack.endpoint, token="nobody's"), PRODUCT.authorised_path).status
             return answer["version"], refused
 
-        with open_stack(request, PRODUCT, announce=lambda _: None) as stack:
-            everybody = {"CERTCTL_AUTH_TYPE": "none", "CERTCTL_DEMO_MODE_ACK": "true"}
-            asked = {**everybody, "CERTLOAD_REFERENCE_VERSION": "a test's"}
-            assert version(asked) == ("asked-for", 200), "the options are above it"
-            assert version({}) == ("asked-for", 401)
-            assert stack.restore is not None
-            with pytest.raises(StackError, match="=typo: there is no such fault"):
-                stack.restore({"CERTLOAD_REFERENCE_FAULTS": "typo"})
-            assert version({}) == ("asked-for", 401)
-        assert nothing_left(temporary)
+        everybody = {"CERTCTL_AUTH_TYPE": "none", "CERTCTL_DEMO_MODE_ACK": "true"}
+        asked = {**everybody, "CERTLOAD_REFERENCE_VERSION": "a test's"}
+        assert version(asked) == ("asked-for", 200), "the options are above it"
+        assert version({}) == ("asked-for", 401)
+        assert stack.restore is not None
+        with pytest.raises(StackError, match="=typo: there is no such fault"):
+            stack.restore({"CERTLOAD_REFERENCE_FAULTS": "typo"})
+        assert version({}) == ("asked-for", 401)
 
-    def test_gets_a_server_in_place_of_one_that_was_killed(self, temporary: Path) -> None:
-        with open_stack(REQUEST, PRODUCT, announce=lambda _: None) as stack:
-            assert stack.restore is not None
-            (server,) = servers_in(temporary)
-            os.kill(server, signal.SIGKILL)
-            eventually(lambda: not servers_in(temporary))
-            stack.restore({})
-            assert get(stack.endpoint, PRODUCT.authorised_path).status == 200
-        assert nothing_left(temporary)
+    def test_gets_a_server_in_place_of_one_that_was_killed(self, stack: Stack, place: Path) -> None:
+        assert stack.restore is not None
+        (server,) = servers_in(place)
+        os.kill(server, signal.SIGKILL)
+        eventually(lambda: not servers_in(place))
+        stack.restore({})
+        assert get(stack.endpoint, PRODUCT.authorised_path).status == 200
 
 
 class TestThatCannotRun:

@@ -16,6 +16,7 @@ from pytest_certload import (
     ConfigurationError,
     ConstantArrivalRate,
     ConstantVUs,
+    FleetArrivals,
     Iteration,
     Outcome,
     PoissonArrivalRate,
@@ -68,12 +69,22 @@ def recording(tmp_path: Path) -> Path:
 
 class TestWhatAllHaveInCommon:
     @pytest.fixture(
-        params=["constant", "poisson", "ramping", "replayed", "vus", "ramping vus", "shared"]
+        params=[
+            "constant",
+            "poisson",
+            "fleet",
+            "ramping",
+            "replayed",
+            "vus",
+            "ramping vus",
+            "shared",
+        ]
     )
     def executor(self, request: pytest.FixtureRequest, recording: Path) -> Executor:
         made: dict[str, Executor] = {
             "constant": ConstantArrivalRate(rate=20, duration=3),
             "poisson": PoissonArrivalRate(rate=20, duration=3),
+            "fleet": FleetArrivals(members=20, every="1s", jitter=0.2, duration=3),
             "ramping": RampingArrivalRate(stages=[Stage(2, 20), Stage(1, 0)]),
             "replayed": ReplayedArrivals(path=recording),
             "vus": ConstantVUs(vus=2, duration=3, pacing="100ms"),
@@ -112,6 +123,12 @@ class TestWhatAllHaveInCommon:
         assert type(shorter) is type(executor)
         assert executor.replaced() == executor
 
+    def test_its_warm_up_can_be_another_one_if_it_can_have_any(self, executor: Executor) -> None:
+        other = executor.replaced(warm_up=parse_duration("250ms"))
+        possible = executor.kind != "shared_iterations"
+        assert other.warm_up == (SECOND / 4 if possible else 0)
+        assert other.duration == executor.duration
+
 
 class TestDroppingInsteadOfWaiting:
     def test_counts_are_those_of_arithmetic(self) -> None:
@@ -127,6 +144,69 @@ class TestDroppingInsteadOfWaiting:
     def test_what_neither_waits_nor_drops_is_refused(self) -> None:
         with pytest.raises(ConfigurationError, match=r"when_full: 'wait' is neither 'queue'"):
             ConstantArrivalRate(rate=1, duration=1, when_full="wait")  # type: ignore[arg-type]
+
+
+class TestAFleet:
+    EVERY = 0.5
+    JITTER = 0.2
+
+    def fleet(self, **changes: Any) -> FleetArrivals:
+        values = {"members": 40, "every": self.EVERY, "jitter": self.JITTER, "duration": 5}
+        return FleetArrivals(**{**values, **changes})
+
+    def test_every_member_comes_at_its_interval_from_somewhere_in_the_first_one(self) -> None:
+        fleet = self.fleet()
+        due, whose = fleet.due(3) / SECOND, fleet.members(3)
+        for member in range(40):
+            own = due[whose == member]
+            gaps = np.diff(own)
+            assert 0 <= own[0] < self.EVERY
+            assert (gaps > self.EVERY * (1 - self.JITTER) - 1e-6).all()
+            assert (gaps < self.EVERY * (1 + self.JITTER) + 1e-6).all()
+            assert own[-1] + self.EVERY * (1 + self.JITTER) >= 5, "it comes until the end"
+        assert len(set(np.diff(due[whose == 0]).round(6))) > 1
+        assert len({due[whose == member][0] for member in range(40)}) == 40
+
+    def test_without_jitter_it_keeps_time(self) -> None:
+        fleet = self.fleet(jitter=0)
+        due, whose = fleet.due(0), fleet.members()
+        for member in range(40):
+            assert np.allclose(np.diff(due[whose == member]), self.EVERY * SECOND, atol=2)
+
+    def test_a_shorter_run_is_the_begin_of_a_longer_one(self) -> None:
+        long, short = self.fleet(), self.fleet(duration=2)
+        count = len(short.due(1))
+        assert 0 < count < len(long.due(1))
+        assert short.due(1).tolist() == long.due(1)[:count].tolist()
+        assert short.members(1).tolist() == long.members(1)[:count].tolist()
+
+    def test_the_seed_decides(self) -> None:
+        assert self.fleet().due(1).tolist() != self.fleet().due(2).tolist()
+
+    def test_another_rate_is_another_number_of_members(self) -> None:
+        fleet = self.fleet()
+        assert fleet.rate == parse_rate(80)
+        smaller = fleet.replaced(rate=parse_rate(10))
+        assert (smaller.size, smaller.every, smaller.rate) == (5, fleet.every, parse_rate(10))
+        assert fleet.replaced(rate=parse_rate("1/h")).size == 1
+
+    def test_the_interval_may_be_longer_than_the_run(self) -> None:
+        fleet = self.fleet(members=1000, every=60, duration=3)
+        assert len(set(fleet.members().tolist())) == len(fleet.due(0)) > 0
+
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({"members": 0}, "members: 0"),
+            ({"every": 0}, "every: 0s is no interval"),
+            ({"jitter": 1}, "jitter: 1 is no share of an interval"),
+            ({"jitter": -0.1}, "jitter: -0.1"),
+            ({"jitter": True}, "jitter: True"),
+        ],
+    )
+    def test_a_value_that_is_none_is_refused(self, changes: dict[str, Any], said: str) -> None:
+        with pytest.raises(ConfigurationError, match=said):
+            self.fleet(**changes)
 
 
 class TestARampOfRates:

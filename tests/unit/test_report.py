@@ -175,6 +175,20 @@ PROOF = ProofRecord(
             broken=None,
             moments=(BacklogMoment(at=1.0, wanted=50, done=38),),
         ),
+        BacklogFinding(
+            name="queued jobs",
+            wanted=10,
+            done=10,
+            peak=10,
+            caught_up=0.0,
+            limit=10.0,
+            broken=None,
+            moments=(
+                BacklogMoment(at=0.5, wanted=10, done=6),
+                BacklogMoment(at=1.0, wanted=10, done=10),
+            ),
+            done_after={"50": 0.5, "95": 1.0, "100": 1.0},
+        ),
     ),
     database=DATABASE,
     processes=(
@@ -422,6 +436,16 @@ class TestTheDocument:
         with pytest.raises(ReportError, match="schema version 5 cannot be read here"):
             RunRecord.from_dict({**RECORD.to_dict(), "schema_version": 5})
 
+    def test_of_an_older_one_it_is_not_known_when_work_was_done_that_waited(self) -> None:
+        old = RECORD.to_dict()
+        for backlog in old["proof"]["backlogs"]:
+            del backlog["done_after"]
+        read = RunRecord.from_dict({**old, "schema_version": 3})
+        assert [backlog.done_after for backlog in read.proof.backlogs] == [{}, {}]
+        del old["proof"]["backlogs"]
+        with pytest.raises(ReportError, match="not a summary of pytest-certload: KeyError"):
+            RunRecord.from_dict({**old, "schema_version": 3})
+
     def test_an_older_one_is_read_with_what_it_has(self) -> None:
         old = RECORD.to_dict()
         of_schema_4 = (
@@ -557,6 +581,7 @@ class TestTheTable:
             "  database: 3.0 connections at work, 3 at most (Lock:tuple 40 %, CPU 60 %); "
             "cache hits 99.9 %; evidence 0.16 %",
             "  audit rows: 100 of 100, 12 behind at most, the last one 300 ms after the load",
+            "  queued jobs: 10 of 10, 50 % after 500 ms, 95 % after 1 s, 100 % after 1 s, 10/s",
             "  ✓ response time p95 < 500 ms (9 ms)",
             "  ✗ new-nonce: error rate < 1 % (2 %)",
             "  beside baseline main of 2026-01-01:",

@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from datetime import timedelta
+from socket import gaierror
+from ssl import SSLError
 from types import SimpleNamespace
 from typing import Any
 
@@ -213,6 +215,16 @@ def test_errors_are_kinds_with_counts_and_never_samples_of_a_success() -> None:
     assert "expected status 200, got 503 (text/html)" in {e.message for e in report.errors}
     assert all(e.traceback is None for e in report.errors)
     assert (rows.status[rows.index % 5 == 0] == 503).all()
+
+
+def test_what_a_connection_of_its_own_raises_is_no_fault_of_the_scenario() -> None:
+    errors = [ConnectionResetError("gone"), gaierror("no such name"), SSLError("not trusted")]
+
+    async def connects(iteration: Iteration) -> None:
+        raise errors[iteration.index]
+
+    report = report_of(connects, arrivals(3, 1))
+    assert (report.samples.iterations.outcome == Outcome.CONNECTION_ERROR).all()
 
 
 def test_a_failing_step_ends_the_iteration_and_is_counted_once() -> None:

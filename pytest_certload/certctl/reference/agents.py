@@ -13,7 +13,7 @@ import asyncpg
 from .clock import Clock
 from .web import Answer, Request, api_error, json_answer
 
-__all__ = ["HEARTBEAT_PATH", "Row", "heartbeat", "mark_stale_offline", "sweep"]
+__all__ = ["HEARTBEAT_PATH", "Row", "find_agent", "heartbeat", "mark_stale_offline", "sweep"]
 
 HEARTBEAT_PATH = "/heartbeat"
 METADATA = ("hostname", "os", "architecture", "ip_address", "version")
@@ -53,6 +53,11 @@ _log = logging.getLogger(__name__)
 Row = Literal["own", "next", "none"]
 
 
+async def find_agent(connection: Any, agent_id: str) -> Any:
+    """The row of an agent, None when there is none; a retired one is found like any other."""
+    return await connection.fetchrow(_SELECT, agent_id)
+
+
 async def heartbeat(
     connection: Any, request: Request, agent_id: str, *, now: datetime, row: Row
 ) -> Answer:
@@ -65,7 +70,7 @@ async def heartbeat(
         now: The server's time.
         row: Whose row it is stored in: ``own``, or, which are faults, ``next`` or ``none``.
     """
-    agent = await connection.fetchrow(_SELECT, agent_id)
+    agent = await find_agent(connection, agent_id)
     if agent is None:
         # certctl means to answer 404 and does not: its comparison with the error never matches.
         return api_error(500, "Failed to record heartbeat", request.id)

@@ -11,6 +11,7 @@ import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from email.utils import format_datetime
 from typing import Any
 
@@ -22,14 +23,17 @@ from .access import Actor
 from .acme import Acme
 from .agents import Row, heartbeat
 from .audit import AuditLog
-from .authority import Authority
+from .certificates import Certificates
 from .clock import server_clock
 from .config import Config
 from .faults import Strikes
+from .jobs import Jobs
 from .limiter import REFUSAL, Limiter
 from .renewal import Renewals
+from .signing import Signing
 from .web import JSON, Answer, Request, api_error, html_page, json_answer, text_answer
 from .wire import Wire
+from .work import AgentWork
 
 __all__ = ["SERVER", "App"]
 
@@ -66,14 +70,21 @@ class App:
         audit: AuditLog,
         acme: Acme,
         renewals: Renewals,
-        authority: Authority,
+        certificates: Certificates,
+        *,
+        work: AgentWork,
+        signing: Signing,
+        jobs: Jobs,
     ) -> None:
         self._config = config
         self._pool = pool
         self._audit = audit
         self._acme = acme
         self._renewals = renewals
-        self._authority = authority
+        self._certificates = certificates
+        self._work = work
+        self._signing = signing
+        self._jobs = jobs
         self._version = config.version
         self._faults = config.faults
         self._clock = server_clock(config.faults)
@@ -81,8 +92,11 @@ class App:
         self._wire = Wire(config.faults)
         self._refusal = _WRONG_SHAPE if "429-shape" in config.faults else REFUSAL
         # The two chains have a limiter each.
+        limit = config.limit
+        if limit and "limiter-lax" in config.faults:
+            limit = replace(limit, rate=2 * limit.rate)
         self._open_limiter, self._api_limiter = (
-            Limiter(config.limit, time.monotonic) if config.limit else None for _ in range(2)
+            Limiter(limit, time.monotonic) if limit else None for _ in range(2)
         )
         self._open: dict[str, Callable[[], Awaitable[Answer]]] = {
             "/health": self._health,
@@ -135,6 +149,8 @@ class App:
                 host=request.host,
                 body=await _body(request),
                 actor=actor.name,
+                query=request.rel_url.raw_query_string,
+                headers=request.headers,
             ),
         )
 
@@ -175,8 +191,30 @@ class App:
                 method, permission, handler = "GET", None, access.auth_check
             case ["api", "v1", "agents", agent_id, "heartbeat"] if agent_id:
                 method, permission, handler = "POST", "agent.heartbeat", self._heartbeat
+            case ["api", "v1", "agents", agent_id, "work"] if agent_id:
+                method, permission, handler = "GET", "agent.job.poll", self._work.poll
+            case ["api", "v1", "agents", agent_id, "csr"] if agent_id:
+                method, permission, handler = "POST", "agent.job.poll", self._signing.submit
+            case ["api", "v1", "agents", agent_id, "certificates", name] if agent_id and name:
+                method, permission, handler = "GET", "cert.read", self._work.pick_up
+            case ["api", "v1", "agents", agent_id, "jobs", job_id, "status"] if agent_id and job_id:
+                method, permission, handler = "POST", "agent.job.complete", self._jobs.report
+            case ["api", "v1", "jobs"]:
+                method, permission, handler = "GET", "job.read", self._jobs.list_jobs
+            case ["api", "v1", "jobs", job_id] if job_id:
+                method, permission, handler = "GET", "job.read", self._jobs.show
+            case ["api", "v1", "jobs", job_id, "verify"] if job_id:
+                method, permission, handler = "POST", "verification.run", self._jobs.verify
             case ["api", "v1", "certificates", "bulk-renew"]:
                 method, permission, handler = "POST", "cert.issue", self._bulk_renew
+            case ["api", "v1", "certificates"] if request.method == "POST":
+                method, permission, handler = "POST", "cert.issue", self._create_certificate
+            case ["api", "v1", "certificates"]:
+                method, permission, handler = "GET", "cert.read", self._list_certificates
+            case ["api", "v1", "certificates", certificate_id] if certificate_id:
+                method, permission, handler = "GET", "cert.read", self._show_certificate
+            case ["api", "v1", "certificates", certificate_id, "renew"] if certificate_id:
+                method, permission, handler = "POST", "cert.issue", self._renew
             case _:
                 return _NOT_FOUND
         if request.method != method:
@@ -190,9 +228,9 @@ class App:
                     return access.UNKNOWN_PERMISSIONS
                 if not allowed:
                     return access.FORBIDDEN
-                if "forbid-writes" in self._faults:
+                if "forbid-writes" in self._faults and method == "POST":
                     return access.FORBIDDEN
-                if "error-500" in self._faults:
+                if "error-500" in self._faults and method == "POST":
                     return api_error(500, "Switched-on fault", request.id)
             return await handler(connection, actor, request)
 
@@ -211,6 +249,18 @@ class App:
 
     async def _bulk_renew(self, connection: Any, _: Actor, request: Request) -> Answer:
         return await self._renewals.bulk_renew(connection, request)
+
+    async def _create_certificate(self, connection: Any, _: Actor, request: Request) -> Answer:
+        return await self._certificates.create(connection, request)
+
+    async def _list_certificates(self, connection: Any, _: Actor, request: Request) -> Answer:
+        return await self._certificates.list(connection, request)
+
+    async def _show_certificate(self, connection: Any, _: Actor, request: Request) -> Answer:
+        return await self._certificates.show(connection, request, request.path.split("/")[4])
+
+    async def _renew(self, connection: Any, _: Actor, request: Request) -> Answer:
+        return await self._renewals.renew(connection, request, request.path.split("/")[4])
 
     async def _health(self) -> Answer:
         return json_answer({"status": "healthy"})

@@ -13,21 +13,21 @@ import itertools
 import json
 import logging
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import asyncpg
 
 from .clock import server_clock
 from .faults import Strikes
 
-__all__ = ["MOST_PENDING", "AuditLog"]
+__all__ = ["MOST_PENDING", "AuditLog", "Note"]
 
 _INSERT = (
     "INSERT INTO audit_events (id, actor, actor_type, action, resource_type, resource_id, details,"
-    " timestamp, event_category) VALUES ($1, $2, 'User', $3, $4, $5, $6, $7, 'cert_lifecycle')"
+    " timestamp, event_category) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'cert_lifecycle')"
 )
 # The next row finds no row before it.
 _FORGET_HEAD = "UPDATE audit_chain_head SET row_hash = '' WHERE id = 1"
@@ -35,6 +35,20 @@ _FORGET_HEAD = "UPDATE audit_chain_head SET row_hash = '' WHERE id = 1"
 MOST_PENDING = 1000
 _NONE: Mapping[str, int] = MappingProxyType({})
 _log = logging.getLogger(__name__)
+
+
+class Note(Protocol):
+    """Writes the audit row of a transaction."""
+
+    async def __call__(
+        self,
+        actor: str,
+        action: str,
+        resource_type: str,
+        resource_id: str,
+        details: Mapping[str, object],
+    ) -> None:
+        """Write it."""
 
 
 class AuditLog:
@@ -60,6 +74,8 @@ class AuditLog:
         self._room = asyncio.Semaphore(MOST_PENDING)
         self._rows: asyncio.Queue[tuple[object, ...]] = asyncio.Queue()
         self._unwritten = 0
+        # Of all who would wait for the chain's lock in the database, one of a worker does.
+        self._turn = asyncio.Lock()
         self._clock = server_clock(faults)
         self._missing = Strikes(faults, "audit-missing")
         self._broken = Strikes(faults, "audit-broken")
@@ -85,7 +101,7 @@ class AuditLog:
             self.forgo()
             return
         self._unwritten += 1
-        self._rows.put_nowait(self._row(actor, action, resource_type, resource_id, details))
+        self._rows.put_nowait(self._row(actor, "User", action, resource_type, resource_id, details))
 
     async def write(
         self,
@@ -95,10 +111,34 @@ class AuditLog:
         resource_type: str,
         resource_id: str,
         details: Mapping[str, object],
+        *,
+        actor_type: str = "User",
     ) -> None:
-        """Write a row now."""
-        row = self._row(actor, action, resource_type, resource_id, details)
-        await connection.execute(_INSERT, *row)
+        """Write a row now, in a transaction of its own."""
+        row = self._row(actor, actor_type, action, resource_type, resource_id, details)
+        async with self._turn:
+            await connection.execute(_INSERT, *row)
+
+    @asynccontextmanager
+    async def transaction(self, connection: Any) -> AsyncIterator[Note]:
+        """A transaction whose last statement is its audit row: what is yielded writes it.
+
+        The chain's lock is held until the transaction is committed.
+        """
+        async with AsyncExitStack() as committed, connection.transaction():
+
+            async def note(
+                actor: str,
+                action: str,
+                resource_type: str,
+                resource_id: str,
+                details: Mapping[str, object],
+            ) -> None:
+                await committed.enter_async_context(self._turn)
+                row = self._row(actor, "User", action, resource_type, resource_id, details)
+                await connection.execute(_INSERT, *row)
+
+            yield note
 
     async def run(self) -> None:
         """Write rows until cancelled."""
@@ -114,7 +154,8 @@ class AuditLog:
             try:
                 if self._broken():
                     await connection.execute(_FORGET_HEAD)
-                await connection.execute(_INSERT, *row)
+                async with self._turn:
+                    await connection.execute(_INSERT, *row)
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                 _log.error("audit row %s not written: %s", row[0], error)
             self._unwritten -= 1
@@ -133,6 +174,7 @@ class AuditLog:
     def _row(
         self,
         actor: str,
+        actor_type: str,
         action: str,
         resource_type: str,
         resource_id: str,
@@ -141,6 +183,7 @@ class AuditLog:
         return (
             f"audit-{time.time_ns()}-{next(self._numbers)}",
             actor,
+            actor_type,
             action,
             resource_type,
             resource_id,

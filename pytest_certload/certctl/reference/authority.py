@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-__all__ = ["Authority", "Issued"]
+__all__ = ["Authority", "Issued", "kind_of_key"]
 
 _KEY_BITS = 2048
 _SERIAL_BITS = 159
@@ -104,7 +104,7 @@ class Authority:
             ValueError: The request's extensions or the names are none.
         """
         key = request.public_key()
-        algorithm, size = _kind(key)
+        algorithm, size = kind_of_key(key)
         start = now.replace(microsecond=0)
         certificate = (
             x509.CertificateBuilder(self._name, request.subject, key)
@@ -129,7 +129,12 @@ class Authority:
         )
 
 
-def _kind(key: object) -> tuple[str, int]:
+def kind_of_key(key: object) -> tuple[str, int]:
+    """Algorithm of a public key, as certctl calls it, and its size in bits.
+
+    Raises:
+        ValueError: It is of no kind that is signed.
+    """
     if isinstance(key, rsa.RSAPublicKey):
         return "RSA", key.key_size
     if isinstance(key, ec.EllipticCurvePublicKey):

@@ -18,6 +18,8 @@ __all__ = ["AcmeLimits", "Config", "Key", "Limit", "hash_key", "read_config"]
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _TRUE = ("true", "1", "yes")
+#: Of one statement, as asyncpg sends it; a claimed job is one. certctl's driver sends twice as many.
+_MOST_ARGUMENTS = 32767
 _FALSE = ("false", "0", "no", "")
 
 
@@ -70,6 +72,9 @@ class Config:
         limit: The global limiter; None = off.
         max_body: Longest request body, in bytes.
         health_seconds: Interval of the agent health sweep, and the age that makes an agent stale.
+        processor_seconds: Interval of the job processor.
+        claim_limit: Jobs that one of its ticks takes.
+        renewal_concurrency: Of these, how many it does at once.
         job_status: State of a new renewal job, which depends on who makes the keys.
         default_profile: ACME profile of paths that name none; None = such paths are refused.
         acme_routed: Whether ``/acme`` is routed; otherwise the start page answers, as it does in
@@ -92,6 +97,9 @@ class Config:
     limit: Limit | None
     max_body: int
     health_seconds: float
+    processor_seconds: float
+    claim_limit: int
+    renewal_concurrency: int
     job_status: Literal["AwaitingCSR", "Pending"]
     default_profile: str | None
     acme_routed: bool
@@ -141,6 +149,9 @@ def read_config(environment: Mapping[str, str]) -> Config:
         limit=limit,
         max_body=read.integer("CERTCTL_MAX_BODY_SIZE", 1024 * 1024),
         health_seconds=read.seconds("CERTCTL_SCHEDULER_AGENT_HEALTH_CHECK_INTERVAL", "2m"),
+        processor_seconds=read.seconds("CERTCTL_SCHEDULER_JOB_PROCESSOR_INTERVAL", "30s"),
+        claim_limit=read.integer("CERTCTL_SCHEDULER_JOB_CLAIM_LIMIT", 1000, most=_MOST_ARGUMENTS),
+        renewal_concurrency=read.integer("CERTCTL_RENEWAL_CONCURRENCY", 25),
         job_status="AwaitingCSR" if keygen == "agent" else "Pending",
         default_profile=read.text("CERTCTL_ACME_SERVER_DEFAULT_PROFILE_ID", "") or None,
         acme_routed=acme == "routed",

@@ -33,7 +33,9 @@ def _always(does: str) -> Fault:
 
 #: Every fault that can be switched on. They prove the scenarios, not the server.
 FAULTS: Mapping[str, Fault] = {
-    "forbid-writes": _always("every POST is answered 403, as to a key that may only read"),
+    "forbid-writes": _always(
+        "every POST of the API is answered 403, as to a key that may only read"
+    ),
     "read-only-key": _always("no key is an administrator's, as if `:admin` had been left out"),
     "error-500": _always("every POST is answered 500"),
     "html-directory": _always("the ACME directory is the dashboard's start page, 200 `text/html`"),
@@ -41,6 +43,12 @@ FAULTS: Mapping[str, Fault] = {
     "bulk-partial": _always("bulk-renew leaves out the last certificate of a call, and says so"),
     "bulk-lost": _always("bulk-renew acknowledges one job a call that it does not store"),
     "jobs-duplicated": _always("bulk-renew stores two jobs a certificate and acknowledges one"),
+    "certificate-lost": _always("a new certificate is answered 201 and not stored"),
+    "expiry-unstored": _always(
+        "a new certificate is stored with the year 1 as its expiry, whatever was sent"
+    ),
+    "list-short": _always("a page of certificates lacks its last one"),
+    "list-stale": _always("a page of certificates stays as each worker has read it first"),
     "heartbeat-drop": _always("heartbeats are answered 200 and not stored"),
     "heartbeat-wrong-agent": _always(
         "heartbeats are answered 200 and stored in the next agent's row"
@@ -49,6 +57,26 @@ FAULTS: Mapping[str, Fault] = {
     "nonce-unstored": _always("new-nonce hands out nonces that are not in the database"),
     "429-shape": _always("the limiter refuses with JSON and without `Retry-After`"),
     "unknown-profile-500": _always("no ACME profile is found, which certctl answers with 500"),
+    "work-twice": _always("the work poll hands out deployments and leaves them Pending"),
+    "work-lost": _always("the work poll leaves out the last deployment that it has set to Running"),
+    "csr-unsigned": _always(
+        "a CSR is answered 202 `csr_signed`, its job Completed, and nothing is signed"
+    ),
+    "csr-other-key": _always("a CSR is signed with another key than its own"),
+    "certificate-stale": _always("agents pick up the version before the newest one"),
+    "status-lost": _always("what an agent says of its job is answered 200 and not stored"),
+    "drain-lost": Fault(
+        does="of N jobs that the job processor has claimed, one is not done and stays Running",
+        every=100,
+    ),
+    "drain-twice": Fault(
+        does="of N jobs that the job processor has claimed, one is done twice", every=100
+    ),
+    "drain-slow": _always("the job processor does one job at a time, after a pause of 30 ms"),
+    "bulk-other-owner": _always(
+        "bulk-renew by an owner renews the oldest certificates, whoever owns them"
+    ),
+    "limiter-lax": _always("the limiter's buckets fill twice as fast as they should"),
     "renewal-window-late": _always("renewal-info names a window that is a day too late"),
     "acme-nonce-reused": _always("a nonce can be used again as long as it lives"),
     "acme-bad-nonce": Fault(
@@ -61,7 +89,8 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "acme-cert-other-key": _always("ACME certificates are those of another key than the request's"),
     "write-lost": Fault(
-        does="of N heartbeats, of N jobs and of N nonces that are acknowledged, one is not stored",
+        does="of N heartbeats, jobs, nonces and certificates each that are acknowledged, one is not "
+        "stored",
         every=1000,
     ),
     "audit-missing": Fault(

@@ -1,4 +1,4 @@
-"""What does bulk-renew do? Find certificates, and for each flip its status and add a job.
+"""What does renewing do? Flip a certificate's status and add a job, of one or of many.
 
 Each statement is a transaction of its own, as in certctl: nothing is locked, nothing rolls back,
 and a certificate that fails leaves the others as they are.
@@ -11,10 +11,12 @@ import logging
 import time
 from collections.abc import Collection, Sequence
 from typing import Any
+from urllib.parse import parse_qs
 
 import asyncpg
 
 from .audit import AuditLog
+from .certificate_rows import COLUMNS, MAPPINGS, MAPPINGS_OF, SELECT, is_readable, update
 from .clock import server_clock
 from .config import Config
 from .faults import Strikes
@@ -26,6 +28,12 @@ __all__ = ["PAGE", "Renewals"]
 #: every page size above 500 back to 50.
 PAGE = 50
 SKIPPED = frozenset({"Archived", "Revoked", "Expired", "RenewalInProgress"})
+#: What a single one is refused for, and by which status; one that is revoked is renewed.
+REFUSED = {
+    "Archived": (400, "an archived certificate cannot be renewed"),
+    "Expired": (400, "an expired certificate cannot be renewed"),
+    "RenewalInProgress": (409, "a renewal of the certificate is already in progress"),
+}
 _FIRST_YEAR = 2000
 
 # Criteria, in the order in which certctl puts them together, and the column each is about.
@@ -39,27 +47,7 @@ _CRITERIA = {
         " JOIN deployment_targets ON deployment_targets.id = target_id WHERE agent_id = ${})"
     ),
 }
-_COLUMNS = (
-    "id, name, common_name, sans, environment, owner_id, team_id, issuer_id, renewal_policy_id,"
-    " certificate_profile_id, status, expires_at, tags, last_renewal_at, last_deployment_at,"
-    " revoked_at, revocation_reason, source, created_at, updated_at"
-)
-_SELECT = f"SELECT {_COLUMNS} FROM managed_certificates WHERE id = $1"
-_MAPPINGS = "SELECT target_id FROM certificate_target_mappings WHERE certificate_id = $1"
-_MAPPINGS_OF = (
-    "SELECT certificate_id, target_id FROM certificate_target_mappings"
-    " WHERE certificate_id = ANY($1)"
-)
-_WRITTEN = (
-    "name", "common_name", "sans", "environment", "owner_id", "team_id", "issuer_id",
-    "renewal_policy_id", "certificate_profile_id", "status", "expires_at", "tags",
-    "last_renewal_at", "last_deployment_at", "revoked_at", "revocation_reason", "updated_at",
-)  # fmt: skip
-_UPDATE = f"""
-UPDATE managed_certificates SET {
-    ", ".join(f"{name} = ${number}" for number, name in enumerate(_WRITTEN, 2))
-} WHERE id = $1
-"""
+_APPROVAL = "SELECT requires_approval FROM certificate_profiles WHERE id = $1"
 _log = logging.getLogger(__name__)
 _INSERT = (
     "INSERT INTO jobs (id, type, certificate_id, target_id, agent_id, status, attempts,"
@@ -69,7 +57,7 @@ _INSERT = (
 
 
 class Renewals:
-    """Renews certificates in bulk, for one worker."""
+    """Renews certificates, one or in bulk, for one worker."""
 
     def __init__(self, config: Config, audit: AuditLog, *, worker: int, workers: int) -> None:
         self._job_status = config.job_status
@@ -95,7 +83,7 @@ class Renewals:
             )
         try:
             if criteria:
-                found = await _by_criteria(connection, criteria)
+                found = await _by_criteria(connection, self._heard(criteria))
                 if ids:
                     wanted = set(ids)
                     found = [row for row in found if row["id"] in wanted]
@@ -117,6 +105,48 @@ class Renewals:
             _log.error("audit row of a bulk renewal: %s", error)
         return json_answer(result)
 
+    async def renew(self, connection: Any, request: Request, certificate_id: str) -> Answer:
+        """``POST /api/v1/certificates/{id}/renew``.
+
+        ``?force=true``, or ``{"force": true}`` as JSON, renews one that is being renewed already.
+        """
+        row = await connection.fetchrow(SELECT, certificate_id)
+        if row is None or not is_readable(row):
+            # certctl means to answer 404 to the first and does not: the error is wrapped once more
+            # than its comparison looks.
+            return api_error(500, "Failed to trigger renewal", request.id)
+        await connection.fetch(MAPPINGS, certificate_id)
+        status = row["status"]
+        if status in REFUSED and not (status == "RenewalInProgress" and _is_forced(request)):
+            code, message = REFUSED[status]
+            return api_error(code, message, request.id)
+        try:
+            needs = await _needs_approval(connection, row)
+            await self._enqueue(
+                connection,
+                row,
+                lose=self._lost(),
+                status="AwaitingApproval" if needs else self._job_status,
+            )
+        except asyncpg.PostgresError as error:
+            _log.error("renewal of %s: %s", certificate_id, error)
+            return api_error(500, "Failed to trigger renewal", request.id)
+        try:
+            details = {"common_name": row["common_name"]}
+            await self._audit.write(
+                connection,
+                request.actor,
+                "renewal_triggered",
+                "certificate",
+                certificate_id,
+                details,
+            )
+        except asyncpg.PostgresError as error:
+            # As in bulk: the work is done.
+            _log.error("audit row of a renewal: %s", error)
+        triggered = json_answer({"status": "renewal_triggered"})
+        return Answer(status=202, body=triggered.body, content_type=triggered.content_type)
+
     async def _renew(self, connection: Any, found: Sequence[Any]) -> dict[str, object]:
         jobs: list[dict[str, str]] = []
         errors: list[dict[str, str]] = []
@@ -128,7 +158,7 @@ class Renewals:
                 continue
             lose = self._lost() or ("bulk-lost" in self._faults and number == len(found) - 1)
             try:
-                job = await self._enqueue(connection, row, lose=lose)
+                job = await self._enqueue(connection, row, lose=lose, status=self._job_status)
             except asyncpg.PostgresError as error:
                 errors.append({"certificate_id": row["id"], "error": str(error)})
                 continue
@@ -146,15 +176,18 @@ class Renewals:
             result["errors"] = errors
         return result
 
+    def _heard(self, criteria: dict[str, str]) -> dict[str, str]:
+        deaf = "bulk-other-owner" in self._faults
+        return {name: value for name, value in criteria.items() if not deaf or name != "owner_id"}
+
     def _left_out(self, found: Sequence[Any]) -> Collection[str]:
         ids = [row["id"] for row in found]
         if "bulk-zero" in self._faults:
             return set(ids)
         return set(ids[-1:]) if "bulk-partial" in self._faults else ()
 
-    async def _enqueue(self, connection: Any, row: Any, *, lose: bool) -> str:
-        values = {**row, "status": "RenewalInProgress"}
-        await connection.execute(_UPDATE, row["id"], *(values[name] for name in _WRITTEN))
+    async def _enqueue(self, connection: Any, row: Any, *, lose: bool, status: str) -> str:
+        await update(connection, row, status="RenewalInProgress")
         now = self._clock()
         kind = "Issuance" if row["expires_at"].year < _FIRST_YEAR else "Renewal"
         job = self._job_id()
@@ -162,7 +195,7 @@ class Renewals:
         if "jobs-duplicated" in self._faults:
             stored.append(self._job_id())
         for row_id in stored:
-            await connection.fetchval(_INSERT, row_id, kind, row["id"], self._job_status, now)
+            await connection.fetchval(_INSERT, row_id, kind, row["id"], status, now)
         return job
 
     def _job_id(self) -> str:
@@ -173,8 +206,17 @@ class _Unreadable(Exception):
     """A row has NULL in a column that certctl reads into a value without one."""
 
 
-def _is_readable(row: Any) -> bool:
-    return row["environment"] is not None and row["expires_at"] is not None
+def _is_forced(request: Request) -> bool:
+    if parse_qs(request.query).get("force", ("",))[0] in ("true", "1"):
+        return True
+    if request.headers.get("Content-Type") != "application/json":
+        return False
+    return (request.json_object() or {}).get("force") is True
+
+
+async def _needs_approval(connection: Any, row: Any) -> bool:
+    profile = row["certificate_profile_id"]
+    return bool(profile) and bool(await connection.fetchval(_APPROVAL, profile))
 
 
 def _well_formed(document: dict[str, Any]) -> bool:
@@ -188,26 +230,27 @@ def _well_formed(document: dict[str, Any]) -> bool:
 async def _by_ids(connection: Any, ids: Sequence[str]) -> list[Any]:
     found = []
     for certificate_id in ids:
-        row = await connection.fetchrow(_SELECT, certificate_id)
+        row = await connection.fetchrow(SELECT, certificate_id)
         # An id that nobody has is left out without a word, and so is a row that cannot be read.
-        if row is not None and _is_readable(row):
-            await connection.fetch(_MAPPINGS, certificate_id)
+        if row is not None and is_readable(row):
+            await connection.fetch(MAPPINGS, certificate_id)
             found.append(row)
     return found
 
 
 async def _by_criteria(connection: Any, criteria: dict[str, str]) -> list[Any]:
     where = " AND ".join(_CRITERIA[name].format(number) for number, name in enumerate(criteria, 1))
+    where = where or "TRUE"
     values = criteria.values()
     await connection.fetchval(f"SELECT count(*) FROM managed_certificates WHERE {where}", *values)
     found = await connection.fetch(
-        f"SELECT {_COLUMNS} FROM managed_certificates WHERE {where} "
+        f"SELECT {COLUMNS} FROM managed_certificates WHERE {where} "
         f"ORDER BY created_at ASC LIMIT {PAGE} OFFSET 0",
         *values,
     )
     for row in found:
-        if not _is_readable(row):
+        if not is_readable(row):
             raise _Unreadable(f"{row['id']} has no environment or no expires_at")
     if found:
-        await connection.fetch(_MAPPINGS_OF, [row["id"] for row in found])
+        await connection.fetch(MAPPINGS_OF, [row["id"] for row in found])
     return list(found)

@@ -41,9 +41,12 @@ class Request:
         id: Its ``X-Request-ID``.
         method: In capitals.
         path: Without query.
+        query: What stands behind the question mark, as it came.
         host: The ``Host`` header.
         body: The whole of it; empty when there is none, or when it was too long.
         actor: Name of the key that it came with.
+        query: What follows the path, without the question mark.
+        headers: Its headers, names in any case.
     """
 
     id: str
@@ -52,6 +55,8 @@ class Request:
     host: str
     body: bytes
     actor: str
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=lambda: _NONE)
 
     def json_object(self) -> dict[str, Any] | None:
         """The JSON object that the body begins with, None when it does not.
@@ -78,7 +83,7 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=lambda: _NONE)
 
 
-def json_answer(value: object, *, status: int = 200, headers: Mapping[str, str] = _NONE) -> Answer:
+def json_answer(value: object, *, headers: Mapping[str, str] = _NONE, status: int = 200) -> Answer:
     """JSON and, as Go's encoder has it, a newline at its end."""
     return Answer(status=status, body=_encode(value), content_type=JSON, headers=headers)
 

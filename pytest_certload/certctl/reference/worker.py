@@ -20,10 +20,17 @@ from .agents import sweep
 from .app import App
 from .audit import AuditLog
 from .authority import Authority
+from .certificates import Certificates
 from .clock import server_clock
 from .config import Config
+from .deploying import Deployments
 from .distributor import SIGNALS
+from .jobs import Jobs
+from .processor import JobProcessor
 from .renewal import Renewals
+from .renewing import RenewalWork
+from .signing import Signing, read_issuers
+from .work import AgentWork
 
 __all__ = ["serve", "tls_context"]
 
@@ -72,9 +79,28 @@ async def serve(
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     async with _pool(config) as pool:
         audit = AuditLog(pool, worker=worker, workers=config.workers, faults=config.faults)
+        issuers = await read_issuers(pool)
         acme = Acme(config, audit, authority, await find_issuer(pool))
         renewals = Renewals(config, audit, worker=worker, workers=config.workers)
-        app = App(config, pool, audit, acme, renewals, authority)
+        certificates = Certificates(config, worker=worker, workers=config.workers)
+        app = App(
+            config,
+            pool,
+            audit,
+            acme,
+            renewals,
+            certificates,
+            work=AgentWork(config, audit),
+            signing=Signing(
+                config,
+                audit,
+                authority,
+                issuers,
+                worker=worker,
+                workers=config.workers,
+            ),
+            jobs=Jobs(config, audit),
+        )
         server = web.Server(
             app.handle,
             request_factory=_reader(config),
@@ -86,6 +112,14 @@ async def serve(
         if worker == 0:
             sweeping = sweep(pool, config.health_seconds, server_clock(config.faults))
             endless.append(asyncio.create_task(sweeping, name="sweep"))
+            which: dict[str, int] = {"worker": worker, "workers": config.workers}
+            processor = JobProcessor(
+                config,
+                pool,
+                RenewalWork(config, pool, audit, authority, issuers, **which),
+                Deployments(config, pool, audit, **which),
+            )
+            endless.append(asyncio.create_task(processor.run(), name="job processor"))
         waiting = asyncio.create_task(ended.wait(), name="wait")
         done, _ = await asyncio.wait(
             [waiting, writer, *endless], return_when=asyncio.FIRST_COMPLETED

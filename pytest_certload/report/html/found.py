@@ -10,6 +10,7 @@ from pytest_certload.proof.findings import (
     EffectsFinding,
     ProcessFinding,
 )
+from pytest_certload.report.pace import pace
 from pytest_certload.report.record import RunRecord
 
 from . import words
@@ -42,15 +43,15 @@ def effects(record: RunRecord) -> Markup | None:
         for found in record.proof.effects
     ]
     columns = [
-        Column("acknowledged work", "words"), Column("acknowledged"), Column("in the database"),
+        Column("acknowledged work", "words"), Column("acknowledged"), Column("there"),
         Column("lost"), Column("unseen"), Column("duplicated"), Column("acknowledged twice"),
         Column("never acknowledged"), Column("waited"),
     ]  # fmt: skip
     return block(
         "Was the work done?",
-        table("Effects in the database", columns, rows),
+        table("Effects", columns, rows),
         *_examples(record.proof.effects),
-        hint="What the server acknowledged, key by key, against what the database has.",
+        hint="What the server acknowledged, key by key, against what the database, or a log, has.",
     )
 
 
@@ -78,7 +79,7 @@ def backlogs(record: RunRecord, plots: RunPlots) -> Markup | None:
         "Hidden backlog",
         table("Hidden backlog", columns, rows),
         draw_all([plots.behind(found) for found in record.proof.backlogs]),
-        hint="Work that the server does after it has answered.",
+        hint="Work that the server does after it has answered, or that waits for it when the load begins.",
     )
 
 
@@ -88,6 +89,8 @@ def _backlog(found: BacklogFinding) -> tuple[object, ...]:
         if found.caught_up is None
         else f"{words.seconds(found.caught_up)} after the load"
     )
+    if found.done_after:
+        when = pace(found)
     return (
         join([mark(found.fault is None), " ", found.name]),
         f"{found.wanted:,}",

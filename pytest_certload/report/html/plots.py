@@ -370,7 +370,7 @@ class RunPlots:
         ats = [m.at - self._warm_up for m in backlog.moments]
         values = [max(0, m.wanted - m.done) for m in backlog.moments]
         return Plot(
-            title=f"{backlog.name}: answered and not yet done",
+            title=f"{backlog.name}: {'' if backlog.waited else 'answered and '}not yet done",
             gist=f"{backlog.peak:,} behind at most.",
             x=self.x,
             y=linear(max(values), words.count, unit=backlog.name, whole=True, most=2),

@@ -6,6 +6,6 @@ Ports are published on loopback only.
 """
 
 from .images import ImageUnavailable
-from .provider import open_docker, why_not_docker
+from .provider import open_docker, why_no_image, why_not_docker
 
-__all__ = ["ImageUnavailable", "open_docker", "why_not_docker"]
+__all__ = ["ImageUnavailable", "open_docker", "why_no_image", "why_not_docker"]

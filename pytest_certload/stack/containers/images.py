@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import docker
@@ -25,6 +25,7 @@ from .daemon import DOCKER_ERRORS, explain
 
 __all__ = [
     "ImageUnavailable",
+    "build_package_image",
     "build_reference_image",
     "describe_image",
     "ensure_image",
@@ -37,13 +38,9 @@ REFERENCE_REPOSITORY = "certload-reference"
 DISTRIBUTION = "pytest-certload"
 # How this machine reaches the outside may matter inside a build as well.  Proxy variables are
 # known to every build and never recorded; the others are arguments of the Dockerfile's build stage.
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 PASSED_ON = (
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
+    *PROXIES,
     "PIP_INDEX_URL",
     "PIP_EXTRA_INDEX_URL",
     "PIP_TRUSTED_HOST",
@@ -52,6 +49,15 @@ PASSED_ON = (
 )
 CA_VARIABLES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 CA_IN_BUILD = "/build/ca.pem"
+#: Nobody can write anywhere but to ``/certload``.
+PACKAGES_DOCKERFILE = """\
+ARG BASE_IMAGE
+FROM ${{BASE_IMAGE}}
+RUN apt-get update \\
+    && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends {packages} \\
+    && rm -rf /var/lib/apt/lists/* && install --directory --mode=1777 /certload
+USER 65534:65534
+"""
 
 
 class ImageUnavailable(StackError):
@@ -170,7 +176,46 @@ def build_reference_image(
         arguments["BASE_IMAGE"] = product.reference_base_image
         _build(client, context, tag, arguments)
     image = client.images.get(tag)
-    _remove_older(client, image)
+    _remove_older(client, image, REFERENCE_REPOSITORY)
+    return tag, image
+
+
+def build_package_image(
+    client: docker.DockerClient,
+    base_image: str,
+    packages: Sequence[str],
+    *,
+    repository: str,
+    announce: Callable[[str], None],
+) -> tuple[str, Image]:
+    """An image with Debian packages, run as nobody, and its name; built unless it is there already.
+
+    Args:
+        client: The daemon.
+        base_image: What it is made from.
+        packages: The packages.
+        repository: The image's name, without a tag.
+        announce: Told that it is built.
+
+    Raises:
+        ImageUnavailable: Its base image cannot be pulled.
+        StackError: The build failed, with its last lines.
+    """
+    recipe = PACKAGES_DOCKERFILE.format(packages=" ".join(sorted(packages)))
+    tag = f"{repository}:{hashlib.sha256(f'{base_image}{recipe}'.encode()).hexdigest()[:16]}"
+    try:
+        return tag, client.images.get(tag)
+    except ImageNotFound:
+        pass
+    ensure_image(client, base_image, option="--certload-stack embedded", announce=announce)
+    announce(f"building the image {tag}")
+    arguments = {name: os.environ[name] for name in PROXIES if os.environ.get(name)}
+    arguments["BASE_IMAGE"] = base_image
+    with tempfile.TemporaryDirectory(prefix="certload-image-") as directory:
+        Path(directory, "Dockerfile").write_text(recipe, encoding="utf-8")
+        _build(client, Path(directory), tag, arguments)
+    image = client.images.get(tag)
+    _remove_older(client, image, repository)
     return tag, image
 
 
@@ -221,19 +266,15 @@ def _build(client: docker.DockerClient, context: Path, tag: str, arguments: dict
         for event in events:
             output.append(event.get("stream") or event.get("error") or "")
             if "error" in event:
-                raise StackError(
-                    f"The image {tag} of the reference server cannot be built. "
-                    f"{last_lines(''.join(output))}"
-                )
+                raise StackError(f"The image {tag} cannot be built. {last_lines(''.join(output))}")
     except DOCKER_ERRORS as error:
         raise StackError(
-            f"The image {tag} of the reference server cannot be built ({explain(error)}). "
-            f"{last_lines(''.join(output))}"
+            f"The image {tag} cannot be built ({explain(error)}). {last_lines(''.join(output))}"
         ) from error
 
 
-def _remove_older(client: docker.DockerClient, current: Image) -> None:
-    for image in client.images.list(name=REFERENCE_REPOSITORY):
+def _remove_older(client: docker.DockerClient, current: Image, repository: str) -> None:
+    for image in client.images.list(name=repository):
         if image.id == current.id:
             continue
         try:
@@ -243,5 +284,5 @@ def _remove_older(client: docker.DockerClient, current: Image) -> None:
             # In use by another run, or removed by it: that run is not ours to disturb.
             if error.status_code not in (404, 409):
                 raise StackError(
-                    f"An older image of the reference server cannot be removed ({explain(error)})."
+                    f"An older image {repository} cannot be removed ({explain(error)})."
                 ) from error

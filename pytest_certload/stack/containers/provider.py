@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,13 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import docker
-from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 from docker.models.images import Image
-from testcontainers.core.config import testcontainers_config
-from testcontainers.core.container import DockerContainer
 
-import pytest_certload
 from pytest_certload.database import Database, DatabaseUnreachable, run_sync
 from pytest_certload.errors import StackError
 from pytest_certload.stack.certs import (
@@ -36,55 +30,64 @@ from pytest_certload.stack.model import (
     Stack,
     StackRequest,
     cpu_count,
-    port_taken,
 )
 from pytest_certload.stack.postgres import free_port
 from pytest_certload.stack.prepare import finish, seed_own
-from pytest_certload.stack.processes import Workspace, last_lines, open_workspace
+from pytest_certload.stack.processes import open_workspace
 from pytest_certload.stack.seed import read_seed
 from pytest_certload.stack.server import check_token, identify, wait_until_ready
+from pytest_certload.stack.settings import explaining_settings
 from pytest_certload.stack.state import SeededState
 
-from . import cleanup
-from .daemon import (
-    DOCKER_ERRORS,
-    LABEL,
-    DaemonUnavailable,
-    carry_out,
-    connect,
-    explain,
-    remove_all,
-)
+from .daemon import DaemonUnavailable, connect
 from .images import (
     build_reference_image,
     describe_image,
     ensure_image,
     why_not_available,
 )
+from .running import (
+    ENDED,
+    LOOPBACK,
+    PORT_ATTEMPTS,
+    READABLE_BY_ALL,
+    REQUEST_SECONDS,
+    PortTaken,
+    Run,
+    check_alive,
+    explaining,
+    last_words,
+    new_container,
+    open_run,
+    published,
+    start_container,
+    status_of,
+)
 
-__all__ = ["open_docker", "why_not_docker"]
+__all__ = ["open_docker", "why_no_image", "why_not_docker"]
 
 LOOK_SECONDS = 10
-REQUEST_SECONDS = 60
 STOP_SECONDS = 10
 POLL_SECONDS = 0.1
 POSTGRES_PORT = 5432
-PORT_ATTEMPTS = 5
 POSTGRES_HOST = "postgres"
 SERVER_HOST = "certload-server"
 USER = "certload"
-LOOPBACK = "127.0.0.1"
 CERT_IN_CONTAINER = "/certload/server.pem"
 KEY_IN_CONTAINER = "/certload/server.key"
-READABLE_BY_ALL = 0o644
-POSTGRES_COMMAND = (
-    "postgres",
-    "-c",
-    "shared_preload_libraries=pg_stat_statements",
-    "-c",
-    "max_connections=200",
-)
-ENDED = ("exited", "dead", "removing")
+POSTGRES_SETTINGS = {
+    "shared_preload_libraries": "pg_stat_statements",
+    "max_connections": "200",
+}
+
+
+def why_no_image(name: str) -> str | None:
+    """None when a daemon answers and the image is here or can be had; else the reason."""
+    try:
+        with connect(LOOK_SECONDS) as client:
+            return why_not_available(client, name)
+    except DaemonUnavailable as error:
+        return error.reason
 
 
 def why_not_docker(request: StackRequest, product: ProductSpec) -> str | None:
@@ -128,11 +131,14 @@ def open_docker(
             announce=announce,
         )
         server_name, server_image = _server_image(client, request, product, announce)
-        with _run(client, workspace) as run:
+        with open_run(client, workspace) as run:
             announce(f"starting {request.postgres_image}")
-            postgres = _start_postgres(run, request.postgres_image, postgres_image)
-            dsn = postgres.dsn
-            _wait_for_postgres(postgres, request.boot_timeout)
+            with explaining_settings(request.postgres_settings):
+                postgres = _start_postgres(
+                    run, request.postgres_image, postgres_image, request.postgres_settings
+                )
+                dsn = postgres.dsn
+                _wait_for_postgres(postgres, request.boot_timeout)
 
             authority = CertificateAuthority(workspace.directory / "tls")
             server = _Server(
@@ -157,7 +163,7 @@ def open_docker(
             announce(f"{server_name}: starting")
             state.start()
             identity = identify(serving.endpoint, product)
-            version, settings = finish(dsn)
+            version, settings = finish(dsn, request.postgres_settings)
             yield Stack(
                 provider="docker",
                 reason=reason,
@@ -180,22 +186,6 @@ def open_docker(
             )
 
 
-class _PortTaken(StackError):
-    """Somebody else listens on a port that was to be published."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Run:
-    """The label and the network that the containers of one run share."""
-
-    client: docker.DockerClient
-    name: str
-
-    @property
-    def labels(self) -> dict[str, str]:
-        return {LABEL: self.name}
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Postgres:
     container: Container
@@ -204,7 +194,7 @@ class _Postgres:
 
     @property
     def dsn(self) -> str:
-        port = _published(self.container, POSTGRES_PORT, self.image)
+        port = published(self.container, POSTGRES_PORT, self.image)
         return f"postgresql://{USER}:{self.password}@{LOOPBACK}:{port}/{USER}?sslmode=disable"
 
 
@@ -212,7 +202,7 @@ class _Postgres:
 class _Server:
     """All that both runs of the server image need: the one that migrates and the one that serves."""
 
-    run: _Run
+    run: Run
     name: str
     image: Image
     request: StackRequest
@@ -259,12 +249,12 @@ class _Serving:
         return None if self._container is None else str(self._container.id)
 
     def alive(self) -> bool:
-        return self._container is not None and _status(self._container) not in ENDED
+        return self._container is not None and status_of(self._container) not in ENDED
 
     def stop(self) -> None:
         if self._container is None:
             return
-        with _explaining("The server's container cannot be stopped"):
+        with explaining("The server's container cannot be stopped"):
             self._container.stop(timeout=STOP_SECONDS)
             self._container.remove(v=True, force=True)
         self._container = None
@@ -275,13 +265,13 @@ class _Serving:
             self._server, command=None, port=self._port, environment=environment
         )
         # Docker's own choice, if the first one was left to it.
-        self._port = _published(container, product.port, name)
+        self._port = published(container, product.port, name)
         wait_until_ready(
             self.endpoint,
             product,
             timeout=self._server.request.boot_timeout,
-            check_alive=lambda: _check_alive(container, name),
-            last_words=lambda: _last_lines(container),
+            check_alive=lambda: check_alive(container, name),
+            last_words=lambda: last_words(container),
         )
         check_token(self.endpoint, product)
 
@@ -298,46 +288,32 @@ def _server_image(
     return name, ensure_image(client, name, option="--certload-server-image", announce=announce)
 
 
-@contextmanager
-def _run(client: docker.DockerClient, workspace: Workspace) -> Iterator[_Run]:
-    run = _Run(client=client, name=f"certload-{secrets.token_hex(6)}")
-    # Told before the first of them exists, so that there is no gap.
-    package_parent = str(Path(pytest_certload.__file__).resolve().parent.parent)
-    search_path = os.pathsep.join(filter(None, [package_parent, os.environ.get("PYTHONPATH")]))
-    key = workspace.guard_command(
-        [sys.executable, "-m", cleanup.__name__, run.name],
-        env={**os.environ, "PYTHONPATH": search_path},
-    )
-    try:
-        with _explaining("The network of the stack cannot be made"):
-            carry_out(lambda: client.networks.create(run.name, driver="bridge", labels=run.labels))
-        yield run
-    finally:
-        remove_all(client, run.name)
-        workspace.forget(key)
-
-
-def _start_postgres(run: _Run, name: str, image: Image) -> _Postgres:
+def _start_postgres(run: Run, name: str, image: Image, settings: Mapping[str, str]) -> _Postgres:
     # Between our choice of a port and its use somebody else may take it.
     for _ in range(PORT_ATTEMPTS - 1):
-        with contextlib.suppress(_PortTaken):
-            return _start_postgres_once(run, name, image)
-    return _start_postgres_once(run, name, image)
+        with contextlib.suppress(PortTaken):
+            return _start_postgres_once(run, name, image, settings)
+    return _start_postgres_once(run, name, image, settings)
 
 
-def _start_postgres_once(run: _Run, name: str, image: Image) -> _Postgres:
+def _start_postgres_once(
+    run: Run, name: str, image: Image, settings: Mapping[str, str]
+) -> _Postgres:
     password = secrets.token_hex(16)
-    container = _new_container(image).with_command(list(POSTGRES_COMMAND))
+    command = ["postgres"]
+    for setting, value in {**POSTGRES_SETTINGS, **settings}.items():
+        command += ["-c", f"{setting}={value}"]
+    container = new_container(image).with_command(command)
     container.with_envs(POSTGRES_USER=USER, POSTGRES_PASSWORD=password, POSTGRES_DB=USER)
     # Not a port that Docker chooses: it would choose another one when it is started again.
     ports = {POSTGRES_PORT: free_port()}
-    started = _start_container(run, container, POSTGRES_HOST, ports, name)
+    started = start_container(run, container, POSTGRES_HOST, ports, name)
     return _Postgres(container=started, image=name, password=password)
 
 
 def _revive(postgres: _Postgres, timeout: float) -> None:
     """Start a Postgres that has died again, on its data and at its port."""
-    with _explaining("Postgres cannot be started again"):
+    with explaining("Postgres cannot be started again"):
         postgres.container.start()
     _wait_for_postgres(postgres, timeout)
 
@@ -345,7 +321,7 @@ def _revive(postgres: _Postgres, timeout: float) -> None:
 def _wait_for_postgres(postgres: _Postgres, timeout: float) -> None:
     deadline = time.monotonic() + timeout
     while True:
-        _check_alive(postgres.container, postgres.image)
+        check_alive(postgres.container, postgres.image)
         try:
             run_sync(_connect_once(postgres.dsn))
             return
@@ -354,7 +330,7 @@ def _wait_for_postgres(postgres: _Postgres, timeout: float) -> None:
                 raise StackError(
                     f"Postgres in {postgres.image} is not ready after {timeout:g} s ({error}); if the "
                     "machine is slow, raise --certload-boot-timeout. "
-                    f"{_last_lines(postgres.container)}"
+                    f"{last_words(postgres.container)}"
                 ) from error
         time.sleep(POLL_SECONDS)
 
@@ -369,20 +345,20 @@ def _migrate(server: _Server) -> None:
     timeout = server.request.boot_timeout
     container = _start(server, command=[argument], port=None, environment={})
     deadline = time.monotonic() + timeout
-    while _status(container) not in ENDED:
+    while status_of(container) not in ENDED:
         if time.monotonic() >= deadline:
             raise StackError(
                 f"The image {server.name} with {argument} did not end within {timeout:g} s. "
-                f"{_last_lines(container)}"
+                f"{last_words(container)}"
             )
         time.sleep(POLL_SECONDS)
     exit_code = container.attrs["State"]["ExitCode"]
     if exit_code != 0:
         raise StackError(
             f"The image {server.name} could not migrate the schema (exit code {exit_code}). "
-            f"{_last_lines(container)}"
+            f"{last_words(container)}"
         )
-    with _explaining("The container that migrated the schema cannot be removed"):
+    with explaining("The container that migrated the schema cannot be removed"):
         container.remove(v=True)
 
 
@@ -390,7 +366,7 @@ def _start(
     server: _Server, *, command: list[str] | None, port: int | None, environment: Mapping[str, str]
 ) -> Container:
     product = server.product
-    container = _new_container(server.image).with_envs(**server.environment(environment))
+    container = new_container(server.image).with_envs(**server.environment(environment))
     if command is not None:
         container.with_command(command)
     for path in product.empty_mounts:
@@ -403,103 +379,4 @@ def _start(
         server.certificate.key_path, KEY_IN_CONTAINER, READABLE_BY_ALL
     )
     ports = {} if port is None else {product.port: port}
-    return _start_container(server.run, container, SERVER_HOST, ports, server.name)
-
-
-def _new_container(image: Image) -> DockerContainer:
-    container = DockerContainer(str(image.id))
-    # Its constructor prepends a registry prefix, if one is configured, also to an image's id.
-    container.image = str(image.id)
-    return container
-
-
-def _start_container(
-    run: _Run,
-    container: DockerContainer,
-    alias: str,
-    ports: Mapping[int, int],
-    name: str,
-) -> Container:
-    """Start a container on the run's network, its ports published on loopback (0 = any).
-
-    Args:
-        run: The run.
-        container: Image, command and environment.
-        alias: Its host name on that network.
-        ports: From the container's port to the loopback port.
-        name: The image's name, for messages.
-    """
-    # testcontainers' own types know ports on all interfaces only.
-    for inner, outer in ports.items():
-        container.ports[f"{inner}/tcp"] = (LOOPBACK, outer or None)  # type: ignore[assignment]
-    endpoint = run.client.api.create_endpoint_config(aliases=[alias])
-    container.with_kwargs(
-        labels=run.labels, network=run.name, networking_config={run.name: endpoint}
-    )
-    try:
-        with _without_ryuk():
-            carry_out(container.start)
-    except APIError as error:
-        text = explain(error)
-        if "already allocated" in text or "already in use" in text:
-            raise _PortTaken(port_taken(next(iter(ports.values()), 0))) from error
-        raise StackError(
-            f"The image {name} cannot be started ({text}); is it the right one?"
-        ) from error
-    except DOCKER_ERRORS as error:
-        raise StackError(f"The image {name} cannot be started ({explain(error)}).") from error
-    finally:
-        # Each has a client of its own; ours does the rest.
-        container.get_docker_client().client.close()
-    return run.client.containers.get(container.get_container_id())
-
-
-@contextmanager
-def _without_ryuk() -> Iterator[None]:
-    """The guard does what testcontainers' Ryuk does, without an image to pull."""
-    before = testcontainers_config.ryuk_disabled
-    testcontainers_config.ryuk_disabled = True
-    try:
-        yield
-    finally:
-        testcontainers_config.ryuk_disabled = before
-
-
-@contextmanager
-def _explaining(what: str) -> Iterator[None]:
-    try:
-        yield
-    except DOCKER_ERRORS as error:
-        raise StackError(f"{what} ({explain(error)}).") from error
-
-
-def _published(container: Container, port: int, name: str) -> int:
-    # One that has ended publishes nothing any more.
-    _check_alive(container, name)
-    bindings = container.ports.get(f"{port}/tcp")
-    if not bindings:
-        raise StackError(
-            f"The container of {name} publishes no port {port}. {_last_lines(container)}"
-        )
-    return int(bindings[0]["HostPort"])
-
-
-def _status(container: Container) -> str:
-    try:
-        container.reload()
-    except NotFound as error:
-        raise StackError("A container of the stack was removed from outside.") from error
-    return str(container.status)
-
-
-def _check_alive(container: Container, name: str) -> None:
-    if _status(container) in ENDED:
-        exit_code = container.attrs["State"]["ExitCode"]
-        raise StackError(
-            f"The container of {name} ended with exit code {exit_code} while it started. "
-            f"{_last_lines(container)}"
-        )
-
-
-def _last_lines(container: Container) -> str:
-    return last_lines(container.logs(tail=50).decode("utf-8", "replace"))
+    return start_container(server.run, container, SERVER_HOST, ports, server.name)

@@ -57,12 +57,11 @@ class Accounts:
             raise Refused(_NO_SUCH_KEY)
         account_id = f"acme-acc-{thumbprint}"
         now: datetime = self._clock()
-        async with call.connection.transaction():
+        async with self._audit.transaction(call.connection) as note:
             await call.connection.execute(
                 _INSERT, account_id, thumbprint, call.key.pem(), contact, profile["id"], now
             )
-            await self._audit.write(
-                call.connection,
+            await note(
                 f"acme:{account_id}",
                 "acme_account_created",
                 "acme_account",
@@ -105,11 +104,10 @@ class Accounts:
         details: dict[str, object],
     ) -> Any:
         """Change the account, and read it again."""
-        async with call.connection.transaction():
+        async with self._audit.transaction(call.connection) as note:
             await call.connection.execute(statement, call.account_id, *values)
-            await self._audit.write(
-                call.connection,
-                f"acme:{call.account_id}",
+            await note(
+                call.actor,
                 f"acme_account_{what}",
                 "acme_account",
                 call.account_id,

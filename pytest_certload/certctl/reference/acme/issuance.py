@@ -155,9 +155,10 @@ class Issuance:
         for _ in range(2):
             profile = await self._profiles.find(call.connection, call.profile_id)
         order = replace(order, state="processing")
-        async with call.connection.transaction():
+        async with self._audit.transaction(call.connection) as note:
             await store_order(call.connection, order, self._clock())
-            await self._note(call, order, "acme_order_processing", {"profile_id": profile["id"]})
+            details: dict[str, object] = {"profile_id": profile["id"]}
+            await note(call.actor, "acme_order_processing", "acme_order", order.id, details)
         if self._issuer is None:
             raise Refused(INTERNAL)
         work = _Work(call=call, order=order, request=request, profile=profile, issuer=self._issuer)
@@ -200,13 +201,18 @@ class Issuance:
         )
         for rule, message in await broken_rules(connection, candidate, self._clock()):
             details: dict[str, object] = {"rule_id": rule, "message": message}
-            await self._note_certificate(
-                work.call, "policy_violation_detected", certificate_id, details
+            await self._audit.write(
+                connection,
+                work.call.actor,
+                "policy_violation_detected",
+                "certificate",
+                certificate_id,
+                details,
             )
         belongs = (issuer.owner_id, issuer.team_id, issuer.policy_id)
         # With certctl's empty ones the schema refuses the row, and the order stays as it is.
         owner, team, policy = ("", "", "") if self._broken else belongs
-        async with connection.transaction():
+        async with self._audit.transaction(connection) as note:
             await connection.fetchval(
                 _INSERT_CERTIFICATE,
                 certificate_id,
@@ -223,7 +229,9 @@ class Issuance:
                 self._clock(),
             )
             details = {"common_name": common_name}
-            await self._note_certificate(work.call, "certificate_created", certificate_id, details)
+            await note(
+                work.call.actor, "certificate_created", "certificate", certificate_id, details
+            )
         return certificate_id
 
     async def _finish(self, work: _Work, issued: Issued, certificate_id: str) -> Order:
@@ -233,7 +241,7 @@ class Issuance:
         finished = replace(
             work.order, state="valid", csr=csr, certificate_id=certificate_id, error=None
         )
-        async with connection.transaction():
+        async with self._audit.transaction(connection) as note:
             await connection.fetchval(
                 _INSERT_VERSION,
                 str(uuid.uuid4()),
@@ -250,10 +258,11 @@ class Issuance:
             )
             if not self._forgets:
                 await store_order(connection, finished, now)
-            await self._note(
-                work.call,
-                work.order,
+            await note(
+                work.call.actor,
                 "acme_order_finalized",
+                "acme_order",
+                work.order.id,
                 {
                     "profile_id": work.profile["id"],
                     "certificate_id": certificate_id,
@@ -271,20 +280,6 @@ class Issuance:
         failed = replace(order, state="invalid", error=error)
         async with call.connection.transaction():
             await store_order(call.connection, failed, self._clock())
-
-    async def _note(
-        self, call: Call, order: Order, action: str, details: dict[str, object]
-    ) -> None:
-        actor = f"acme:{call.account_id}"
-        await self._audit.write(call.connection, actor, action, "acme_order", order.id, details)
-
-    async def _note_certificate(
-        self, call: Call, action: str, certificate_id: str, details: dict[str, object]
-    ) -> None:
-        actor = f"acme:{call.account_id}"
-        await self._audit.write(
-            call.connection, actor, action, "certificate", certificate_id, details
-        )
 
     async def certificate(self, call: Call, certificate_id: str) -> Answer:
         """``POST cert/<id>``: leaf and CA in PEM; certctl does not ask whose it is."""

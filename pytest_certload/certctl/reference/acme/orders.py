@@ -72,11 +72,10 @@ class Orders:
             not_before=not_before,
             not_after=not_after,
         )
-        async with call.connection.transaction():
+        async with self._audit.transaction(call.connection) as note:
             await self._store(call.connection, order, now, trusted=trusted)
-            await self._audit.write(
-                call.connection,
-                f"acme:{call.account_id}",
+            await note(
+                call.actor,
                 "acme_order_created",
                 "acme_order",
                 order.id,

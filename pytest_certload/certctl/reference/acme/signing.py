@@ -57,6 +57,11 @@ class Call:
         """Id of the account that it is from."""
         return str(self.account["account_id"])
 
+    @property
+    def actor(self) -> str:
+        """What the audit log calls the account."""
+        return f"acme:{self.account_id}"
+
     def document(self, what: str) -> dict[str, Any]:
         """The payload as a JSON object; null is an empty one, as to Go.
 

@@ -1,0 +1,126 @@
+"""What comes of a load test? Its proof, its baseline, its runs' verdict and files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_certload import gate
+from pytest_certload.errors import BaselineError, CertloadError, ReportError
+
+from .runs import Runs
+from .voice import Voice
+
+if TYPE_CHECKING:
+    from pytest_certload.bookkeeping import Run
+
+__all__ = ["Verdicts"]
+
+
+class Verdicts:
+    """Judges load tests that are over.
+
+    Attributes:
+        add_suite_property: pytest's ``record_testsuite_property``, once a test has asked for load.
+    """
+
+    def __init__(self, config: pytest.Config, runs: Runs, voice: Voice) -> None:
+        self._config = config
+        self._runs = runs
+        self._voice = voice
+        self.add_suite_property: Callable[[str, object], None] | None = None
+
+    def require_proof(self, item: pytest.Item) -> None:
+        """Fail a load test that raised nothing, and misses thresholds or proves nothing all the same.
+
+        Raises:
+            ThresholdsMissed: Thresholds that were written as text do not hold.
+        """
+        if not gate.uses_load(item) or self._runs.kept is None:
+            return
+        self._runs.kept.close_thresholds(item.nodeid)
+        reason = self._runs.kept.unproven(item.nodeid, had_load=True)
+        missed = self._runs.kept.missed(item.nodeid, also=reason or "")
+        if missed is not None:
+            raise missed
+        if reason:
+            pytest.fail(reason, pytrace=False)
+
+    def require_baseline(self, item: pytest.Item) -> None:
+        """Fail a load test that got worse than its baseline allows; save the runs of one that did not."""
+        if not gate.uses_load(item):
+            return
+        from pytest_certload.baselines.comparison import breaches
+
+        runs = self._runs.of_test(item.nodeid)
+        worse: list[str] = []
+        for run in runs:
+            try:
+                run.comparison = self._runs.wishes.compare(run.record())
+            except BaselineError as error:
+                worse.append(str(error))
+                continue
+            if run.comparison is not None:
+                than = f"scenario {run.name} is worse than baseline {run.comparison.baseline}"
+                worse += [f"{than}: {breach}" for breach in breaches(run.comparison)]
+        if not worse:
+            for run in runs:
+                try:
+                    self._runs.wishes.save(run.record())
+                except BaselineError as error:
+                    worse.append(str(error))
+        if worse:
+            pytest.fail("\n".join(worse), pytrace=False)
+
+    def _compare_failed(self, run: Run) -> None:
+        """Put a run beside its baseline whose test has failed already: since when is it so?"""
+        try:
+            run.comparison = self._runs.wishes.compare(run.record())
+        except BaselineError as error:
+            # It may be the very reason why the test has failed, and that is told.
+            if str(error) not in (run.failure or ""):
+                self._voice.announce(f"not compared: {error}")
+
+    def close_runs(self, item: pytest.Item, call: pytest.CallInfo[None]) -> CertloadError | None:
+        """Give the test's runs their verdict, write them, and attach their junit properties."""
+        if self._runs.kept is None:
+            return None
+        from pytest_certload.report.junit import junit_properties
+
+        problem: CertloadError | None = None
+        for run in self._runs.of_test(item.nodeid):
+            if run.state == "running":
+                run.state, run.failure = _verdict(call)
+            if call.excinfo is not None:
+                if run.comparison is None:
+                    self._compare_failed(run)
+                self._runs.wishes.leave_out(run.record())
+            try:
+                self._runs.kept.save(run)
+            except ReportError as error:
+                problem = error
+                if run.state == "passed":
+                    run.state, run.failure = "failed", str(error)
+            self._add_properties(item, junit_properties(run.record()))
+        return problem
+
+    def _add_properties(self, item: pytest.Item, properties: list[tuple[str, str]]) -> None:
+        """Give the junit file a run's figures where its schema lets them stand.
+
+        In xunit2, pytest's default, only a suite may have properties; their names carry the scenario.
+        """
+        if not self._config.pluginmanager.has_plugin("junitxml"):
+            return
+        if self._config.getini("junit_family") != "xunit2":
+            item.user_properties.extend(properties)
+        elif self.add_suite_property is not None:
+            for name, value in properties:
+                self.add_suite_property(name, value)
+
+
+def _verdict(call: pytest.CallInfo[None]) -> tuple[str, str | None]:
+    if call.excinfo is None:
+        return "passed", None
+    return "failed", call.excinfo.exconly(tryshort=True).splitlines()[0]

@@ -1,0 +1,99 @@
+"""``certload ladder`` runs pytest once a rung, and what came of it is on one page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_certload.cli import main
+
+if TYPE_CHECKING:
+    from .conftest import Target
+
+SHOP = """
+    import pytest
+    from pytest_certload import ms
+
+    @pytest.mark.scale(base_url="{url}")
+    async def test_shop(load, request):
+        async def basket(iteration):
+            async with iteration.client.get("/basket") as response:
+                iteration.expect(response, 200)
+
+        result = await load.constant_arrival_rate(basket, rate=50, duration="500ms")
+        assert result.error_rate < 0.5
+        with open("asked.txt", "a") as file:
+            print(request.config.getoption("certload_postgres_settings"), file=file)
+"""
+RUNGS = """
+[[rung]]
+name = "first"
+[[rung]]
+name = "second"
+postgres = { jit = false }
+"""
+
+
+@pytest.fixture
+def shop(pytester: pytest.Pytester, target: Target) -> Path:
+    pytester.makepyfile(test_shop=SHOP.format(url=target.base_url))
+    (pytester.path / "rungs.toml").write_text(RUNGS)
+    return pytester.path
+
+
+def asked(folder: Path) -> list[str]:
+    return (folder / "asked.txt").read_text().splitlines()
+
+
+def test_a_session_a_rung_and_one_page(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["ladder", "rungs.toml", "--results", "out", "--page", "page.md"]
+    assert main([*words, "--", "-m", "scale", "test_shop.py"]) == 0
+    assert asked(shop) == ["None", "['jit=off']"]
+    document = json.loads((shop / "out" / "ladder.json").read_text())
+    assert [rung["name"] for rung in document["rungs"]] == ["first", "second"]
+    for rung in document["rungs"]:
+        (run,) = rung["runs"]
+        assert (run["scenario"], run["state"], run["count"]) == ("shop", "passed", 25)
+    assert (shop / "page.md").read_text() == (shop / "out" / "ladder.md").read_text()
+    assert "second: shop passed" in capsys.readouterr().out
+
+    # A new rung is climbed alone; the others are as they were.
+    (shop / "rungs.toml").write_text(f"{RUNGS}\n[[rung]]\nname = 'third'\n")
+    assert main([*words, "--resume", "--", "-m", "scale", "test_shop.py"]) == 0
+    assert len(asked(shop)) == 3
+    assert "| third |" in (shop / "page.md").read_text()
+    # With other words they are other runs.
+    assert main([*words, "--resume", "--", "-m", "scale", "test_shop.py", "-q"]) == 0
+    assert len(asked(shop)) == 6
+
+
+def test_a_rung_without_figures(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (shop / "rungs.toml").write_text("[[rung]]\nname = 'first'\n")
+    assert main(["ladder", "rungs.toml", "--", "-m", "scale", "nowhere.py"]) == 1
+    said = "pytest ended with 4: file or directory not found: nowhere.py"
+    assert said in capsys.readouterr().out
+    assert said in (shop / "results" / "ladder" / "ladder.md").read_text()
+    # It is tried again, and what an earlier try left is not taken for its own.
+    assert main(["ladder", "rungs.toml", "--", "-m", "scale", "test_shop.py"]) == 0
+    assert main(["ladder", "rungs.toml", "--", "-m", "scale", "nowhere.py"]) == 1
+    assert not list((shop / "results" / "ladder" / "first").glob("summary-*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["none.toml"], "none.toml cannot be read"),
+        (["rungs.toml", "--page", "no/where.md"], "--page no/where.md: there is no folder no"),
+        (["rungs.toml", "--", "--certload-results=x"], "each rung has a folder of its own"),
+        (["rungs.toml", "--", "--certload-results", "x"], "each rung has a folder of its own"),
+    ],
+)
+def test_what_cannot_be_done(
+    shop: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert main(["ladder", *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not (shop / "asked.txt").exists()

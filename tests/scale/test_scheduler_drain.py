@@ -1,0 +1,91 @@
+"""Scheduler drain: jobs that wait in the queue are done, each once, at a pace, and agents feel nothing."""
+
+from __future__ import annotations
+
+from math import ceil
+
+import pytest
+
+from pytest_certload import (
+    ConstantArrivalRate,
+    Duration,
+    Iteration,
+    Load,
+    RunResult,
+    minutes,
+    ms,
+    seconds,
+)
+from pytest_certload.certctl.api import Certctl
+from pytest_certload.units import parse_duration
+
+INTERVAL = "CERTCTL_SCHEDULER_JOB_PROCESSOR_INTERVAL"
+CLAIM_LIMIT = "CERTCTL_SCHEDULER_JOB_CLAIM_LIMIT"
+SETTINGS = {INTERVAL: "1s", CLAIM_LIMIT: "1000", "CERTCTL_RENEWAL_CONCURRENCY": "25"}
+#: An interval may be a tenth longer.
+JITTER = 1.1
+#: Jobs that a tick must do in a second.
+PACE = 100
+#: Heartbeats, by which it is seen what the agents feel meanwhile.
+RATE = 20
+
+
+@pytest.mark.scale(server_env=SETTINGS)
+@pytest.mark.tier_scale
+@pytest.mark.parametrize(
+    ("jobs", "duration"),
+    [
+        pytest.param(1_000, seconds(20), id="1000"),
+        pytest.param(10_000, minutes(2), id="10000"),
+    ],
+)
+async def test_scheduler_drain(load: Load, certctl: Certctl, jobs: int, duration: Duration) -> None:
+    # A shorter load has a shorter queue.
+    executor = load.planned(ConstantArrivalRate(rate=RATE, duration=duration))
+    share = executor.duration / duration
+    keygen = load.server_env.get("CERTCTL_KEYGEN_MODE", "agent")
+    queue = await certctl.renewal_queue(min(jobs, ceil(jobs * share)), keygen=keygen)
+    agents = await certctl.agents()
+    # Each tick claims so many, and may come as late as a whole interval after the last job.
+    interval = parse_duration(load.server_env[INTERVAL]).total_seconds * JITTER
+    ticks = ceil(len(queue.jobs) / int(load.server_env[CLAIM_LIMIT]))
+    allowed = seconds(ticks * interval + len(queue.jobs) / PACE)
+    done = load.ledger("done jobs")
+    for job in queue.jobs:
+        done.acknowledged(job)
+
+    async def heartbeat(iteration: Iteration) -> None:
+        agent = agents[iteration.index % len(agents)]
+        path = f"/api/v1/agents/{agent.id}/heartbeat"
+        async with iteration.client.post(path, json=agent.metadata) as response:
+            iteration.expect(response, 200)
+
+    async def prove(result: RunResult) -> None:
+        # The audit log has a row each time that a job was done: one that was done twice has two.
+        await result.effects(
+            done,
+            certctl.database,
+            "SELECT details->>'job_id' FROM audit_events "
+            "WHERE action = $1 AND resource_id LIKE 'cert-loadtest-bulk-%'",
+            queue.audit_action,
+        )
+
+    load.after_death(prove)
+    load.watch(certctl.audit_backlog(load))
+    # The last one: it puts the jobs in, and the load begins. A pace too slow is to be told as well.
+    load.watch(queue.backlog(limit=Duration(2 * allowed)))
+    result = await load.constant_arrival_rate(
+        heartbeat, rate=RATE, duration=duration, preflight=certctl.preflight("scheduler")
+    )
+
+    assert result.p95 < ms(500)
+    assert result.p99 < ms(1000)
+    assert result.error_rate < 0.001
+    await prove(result)
+    result.integrity(
+        "certificates that are as their job leaves them",
+        actual=await queue.certificates_done(),
+        expected=len(queue.jobs),
+    )
+    result.caught_up()
+    assert result.backlog("renewal jobs").done_after(100) < allowed
