@@ -185,6 +185,10 @@ def _duration(value: str, base: Path) -> Duration:
     return duration
 
 
+def _warm_up(value: str, base: Path) -> Duration:
+    return parse_duration(value)
+
+
 def _rate(value: str, base: Path) -> Rate:
     return parse_rate(value)
 
@@ -254,6 +258,8 @@ OPTIONS: tuple[Option, ...] = (
            help="arrival rate instead of the one in the test, such as 167/s or 100/min"),
     Option(name="vus", metavar="N", parse=_vus,
            help="number of VUs instead of the one in the test"),
+    Option(name="warm-up", metavar="TIME", parse=_warm_up,
+           help="length of warm-ups instead of the one in the test, where there is one"),
     Option(name="transport", metavar="NAME", parse=_transport, default="aiohttp",
            help="what speaks HTTP: aiohttp, or fast for more load from a core (default: aiohttp)"),
     Option(name="results", metavar="DIR", parse=_path, default="results",
@@ -330,6 +336,7 @@ class Settings:
     duration: Duration | None
     rate: Rate | None
     vus: int | None
+    warm_up: Duration | None
     transport: str
     results: Path
     html: Path | str | None

@@ -644,7 +644,12 @@ def _scale(executor: AnyExecutor, settings: Settings) -> tuple[AnyExecutor, tupl
         wanted, present = getattr(settings, name), getattr(executor, name, None)
         if wanted is not None and present is not None and wanted != present:
             changes[name] = wanted
-    notes = (f"{name} {new} instead of {getattr(executor, name)}" for name, new in changes.items())
+    if settings.warm_up is not None and executor.warm_up not in (0, settings.warm_up):
+        changes["warm_up"] = settings.warm_up
+    notes = (
+        f"{name.replace('_', '-')} {new} instead of {getattr(executor, name)}"
+        for name, new in changes.items()
+    )
     scaled = cast(AnyExecutor, executor.replaced(**changes)) if changes else executor
     return scaled, tuple(notes)
 

@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from pytest_certload.units import Duration
+
 from .jws import CONTENT_TYPE, signed
 from .keys import AccountKey, base64url
 from .resources import Account, Authorization, Certificate, Directory, Order, problem_type
@@ -63,6 +65,10 @@ class Tally:
     bad_nonces: int = 0
     nonces_fetched: int = 0
     looks: int = 0
+
+    def signing_of_each(self, clients: int) -> Duration:
+        """CPU time of all signatures of one client, on average over so many."""
+        return Duration(round(self.signing_ns / max(1, clients)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from pytest_certload.proof.backlog import Backlog
 from pytest_certload.proof.preflight import Check
 from pytest_certload.proof.sightings import Sightings
 
-from .audit import AuditRows, acknowledged, at_most
+from .audit import NOT_AUDITED, AuditRows, acknowledged, at_most
 from .enlarge import enlarge
 from .enrolment import Trial
 from .fleet import (
@@ -95,7 +95,9 @@ class Certctl:
             )
         return cls(stack.dsn)
 
-    def preflight(self, kind: str, *, fleet: int | None = None) -> Sequence[Check]:
+    def preflight(
+        self, kind: str, *, fleet: int | None = None, limited: bool = False
+    ) -> Sequence[Check]:
         """The checks before a load, for its option ``preflight``.
 
         Identity, clocks, schema, one authorised call without effect, the limiter; and of the fleet its
@@ -104,11 +106,12 @@ class Certctl:
         Args:
             kind: What the load is about: one of ``preflight.KINDS``, such as ``agents``.
             fleet: How many agents or certificates there must be; default: all that the seeds make.
+            limited: Whether the limiter must be on, as the load is about it; else it must be off.
 
         Raises:
             ConfigurationError: There is no such kind.
         """
-        return CertctlChecks(database=self.database, kind=kind, fleet=fleet).all()
+        return CertctlChecks(database=self.database, kind=kind, fleet=fleet, limited=limited).all()
 
     # Agents.
 
@@ -277,6 +280,14 @@ class Certctl:
         """Path of an ACME resource of the seeded profile, such as ``directory``."""
         return f"/acme/profile/{ACME_PROFILE}/{resource}"
 
+    async def nonces_unused(self, nonces: Collection[str]) -> int:
+        """How many of some nonces could still be used."""
+        return int(
+            await self.database.fetchval(
+                "SELECT count(*) FROM acme_nonces WHERE nonce = ANY($1) AND NOT used", list(nonces)
+            )
+        )
+
     async def renewals(self) -> Sequence[Renewal]:
         """What renewal-info must say of the seeded certificates that ACME knows.
 
@@ -291,7 +302,9 @@ class Certctl:
 
     # Audit log.
 
-    def audit_backlog(self, load: Load, *, limit: object = None) -> Backlog:
+    def audit_backlog(
+        self, load: Load, *, limit: object = None, unaudited: Collection[int] = NOT_AUDITED
+    ) -> Backlog:
         """Watches whether each request of a load gets its audit row, and the chain of the rows.
 
         ``load.watch(certctl.audit_backlog(load))`` before the load, ``result.caught_up()`` after
@@ -302,13 +315,15 @@ class Certctl:
             load: Makes the requests.
             limit: How long after the load the last row may come; default:
                 ``--certload-effects-limit``.
+            unaudited: Statuses of answers that leave no row; default: 401, and the 429 of the
+                limiter. The limits of an ACME account refuse with 429, too, and leave one.
         """
         return Backlog(
             "audit rows",
             self.database,
             AuditRows(),
-            wanted=lambda: acknowledged(load.traffic),
-            most=lambda: at_most(load.traffic),
+            wanted=lambda: acknowledged(load.traffic, unaudited),
+            most=lambda: at_most(load.traffic, unaudited),
             limit=load.effects_limit if limit is None else limit,
         )
 
@@ -336,6 +351,33 @@ class Certctl:
             "429 with a wrong shape: the global limiter answers text/plain with Retry-After: 1 "
             'and {"error":"Rate limit exceeded"}',
         )
+
+    async def check_order_limited(self, iteration: Iteration, response: Response) -> str | None:
+        """Hold the shape of a refusal by the limits of an ACME account, if this is one (status 429).
+
+        A problem document of type ``rateLimited`` (RFC 8555, 6.6 and 6.7), which says in ``detail`` which
+        limit it was. An answer with any other status is not looked at.
+
+        Returns:
+            The ``detail``; None when it is no refusal.
+        """
+        if response.status != 429:
+            return None
+        kind = response.headers.get("Content-Type", "").partition(";")[0]
+        try:
+            problem = json.loads(await response.text())
+        except ValueError:
+            problem = None
+        detail = problem.get("detail") if isinstance(problem, dict) else None
+        iteration.check(
+            kind == "application/problem+json"
+            and isinstance(detail, str)
+            and problem["type"] == "urn:ietf:params:acme:error:rateLimited"
+            and problem["status"] == 429,
+            "429 with a wrong shape: the limits of an ACME account answer with a problem document of "
+            "type rateLimited",
+        )
+        return str(detail)
 
 
 def share(items: Sequence[str], number: int, *, of: int) -> Sequence[str]:

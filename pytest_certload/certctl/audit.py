@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from time import monotonic
 from typing import Any
@@ -19,7 +19,7 @@ from pytest_certload.engine.traffic import Traffic
 __all__ = ["AuditRows", "acknowledged", "at_most", "find_break"]
 
 #: What is refused before a request is anybody's leaves no row: 401, and 429 of the global limiter.
-_NOT_AUDITED = (401, 429)
+NOT_AUDITED = (401, 429)
 _STILL_SECONDS = 0.2
 _STILL_LIMIT = 5.0
 _POLL_SECONDS = 0.05
@@ -84,14 +84,19 @@ def _digest(row_hash: str) -> int:
     return int(row_hash[:16] or "0", 16)
 
 
-def acknowledged(traffic: Traffic) -> int:
-    """How many rows there must be: one for each answer to a request that was somebody's."""
-    return traffic.answered(but=_NOT_AUDITED)
+def acknowledged(traffic: Traffic, unaudited: Collection[int] = NOT_AUDITED) -> int:
+    """How many rows there must be: one for each answer to a request that was somebody's.
+
+    Args:
+        traffic: The load's.
+        unaudited: Statuses of answers that leave no row.
+    """
+    return traffic.answered(but=unaudited)
 
 
-def at_most(traffic: Traffic) -> int:
+def at_most(traffic: Traffic, unaudited: Collection[int] = NOT_AUDITED) -> int:
     """How many rows there may be: a request without an answer may have one."""
-    return acknowledged(traffic) + traffic.unanswered
+    return acknowledged(traffic, unaudited) + traffic.unanswered
 
 
 def find_break(links: Iterable[tuple[int, int, bool]], first: int, last: int) -> str | None:

@@ -6,33 +6,30 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pytest_certload.acme.certificates import Trust
+from pytest_certload.acme.certificates import Trust, fingerprint
 from pytest_certload.acme.client import AcmeClient, Tally
 from pytest_certload.acme.enrolments import Enrolment, Enrolments, new_enrolment
-from pytest_certload.acme.resources import Directory
+from pytest_certload.acme.resources import Account, Certificate, Directory, Order
 from pytest_certload.errors import PreflightError
 from pytest_certload.proof.preflight import Preflight
 
-__all__ = ["Trial", "accounts_of", "last_part", "machines"]
+__all__ = ["ACCOUNTS", "ORDERS", "Trial", "accounts_of", "last_part", "new_machines", "order_key"]
 
 _DOMAIN = "acme.loadtest.example.test"
 
-#: Every account, every order and every certificate of some accounts, one key a row. By account and
-#: not by time, so that nobody's clock has a say. The certificate is found by the name that certctl
-#: makes of the order, not by what the order says of itself.
+#: Accounts, and orders with their certificates, of some accounts; one key a row. By account and not by
+#: time, so that no clock has a say. A certificate is found by the name that certctl makes of its
+#: order, not by what the order says of itself.
 ACCOUNTS = "SELECT account_id FROM acme_accounts WHERE account_id = ANY($1) AND status = 'valid'"
 ORDERS = (
-    "SELECT order_id || ' of ' || account_id || ': ' || status FROM acme_orders "
-    "WHERE account_id = ANY($1)"
-)
-CERTIFICATES = (
-    "SELECT c.id || ' with ' || v.fingerprint_sha256 FROM acme_orders o "
-    "JOIN managed_certificates c ON c.name = 'acme-' || o.order_id "
-    "JOIN certificate_versions v ON v.certificate_id = c.id WHERE o.account_id = ANY($1)"
+    "SELECT o.order_id || ' of ' || o.account_id || ': ' || o.status"
+    " || coalesce(', ' || c.id, '') || coalesce(' ' || v.fingerprint_sha256, '')"
+    " FROM acme_orders o LEFT JOIN managed_certificates c ON c.name = 'acme-' || o.order_id"
+    " LEFT JOIN certificate_versions v ON v.certificate_id = c.id WHERE o.account_id = ANY($1)"
 )
 
 
-def machines(count: int) -> Enrolments:
+def new_machines(count: int) -> Enrolments:
     """So many machines that have no account yet, each with keys, a CSR and a name of its own."""
     return Enrolments(count, lambda number: [f"host-{number}.{_DOMAIN}"])
 
@@ -40,6 +37,14 @@ def machines(count: int) -> Enrolments:
 def accounts_of(fleet: Iterable[Enrolment]) -> list[str]:
     """The ids that certctl gives to the accounts of machines: made of their keys."""
     return [f"acme-acc-{machine.key.thumbprint}" for machine in fleet]
+
+
+def order_key(account: Account, order: Order, certificate: Certificate | None = None) -> str:
+    """What ``ORDERS`` must say of an order, and of the certificate if there is to be one."""
+    key = f"{last_part(order.url)} of {last_part(account.url)}: {order.status}"
+    if certificate is None:
+        return key
+    return f"{key}, {last_part(certificate.url)} {fingerprint(certificate.chain)}"
 
 
 def last_part(url: str) -> str:

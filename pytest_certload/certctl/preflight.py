@@ -185,6 +185,7 @@ class CertctlChecks:
         database: certctl's.
         kind: What the scenario is about: one of ``KINDS``.
         fleet: How many agents or certificates there must be; default: all that the seeds make.
+        limited: Whether the limiter must be on; else it must be off.
 
     Raises:
         ConfigurationError: There is no such kind.
@@ -193,6 +194,7 @@ class CertctlChecks:
     database: SessionDatabase
     kind: str
     fleet: int | None = None
+    limited: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -493,6 +495,14 @@ class CertctlChecks:
             statuses += await asyncio.gather(*(_status(preflight, path) for _ in range(_BURST)))
             seconds = time.monotonic() - began
         refused = statuses.count(429)
+        if self.limited:
+            await self._settle(path, rows + len(statuses) - statuses.count(401) - refused)
+            if not refused:
+                raise PreflightError(
+                    f"of {len(statuses)} requests at once none is refused: the limiter is off, and the "
+                    "scenario is about it; run certctl with CERTCTL_RATE_LIMIT_ENABLED=true"
+                )
+            return f"{refused} of {len(statuses)} requests at once are refused"
         if refused:
             raise PreflightError(
                 f"{refused} of {len(statuses)} requests at once are refused with 429: {_LIMITER}"

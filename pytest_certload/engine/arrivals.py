@@ -143,6 +143,7 @@ class RatedArrivals(ArrivalExecutor):
         duration: Duration | None = None,
         rate: Rate | None = None,
         vus: int | None = None,
+        warm_up: Duration | None = None,
     ) -> Self:
         """See ``Executor.replaced``."""
         return type(self)(
@@ -150,7 +151,7 @@ class RatedArrivals(ArrivalExecutor):
             duration=self.duration if duration is None else duration,
             max_in_flight=self.max_in_flight,
             when_full=self.when_full,
-            warm_up=self.warm_up,
+            warm_up=self.warm_up if warm_up is None else warm_up,
         )
 
 

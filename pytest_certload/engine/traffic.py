@@ -6,7 +6,7 @@ PYTEST_DONT_REWRITE: this is the hot path.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Self
 
 __all__ = ["Traffic"]
@@ -43,7 +43,7 @@ class Traffic:
         """Count an answer."""
         self.statuses[status] = self.statuses.get(status, 0) + 1
 
-    def answered(self, *, but: tuple[int, ...] = ()) -> int:
+    def answered(self, *, but: Collection[int] = ()) -> int:
         """How many were answered, those with some statuses left out."""
         return sum(n for status, n in self.statuses.items() if status not in but)
 

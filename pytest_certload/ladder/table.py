@@ -221,18 +221,24 @@ def _short_of(run: Document) -> str:
 def _change(change: Document | None) -> str:
     if change is None or change["change"] is None:
         return _NOT_KNOWN
-    low, high = (
-        "?" if end is None else f"{end * 100:+.3g}" for end in (change["low"], change["high"])
-    )
-    text = f"{change['change'] * 100:+.3g} % ({low} to {high})"
-    return f"{text}, {change['verdict']}"
+    ends = (change["low"], change["high"])
+    where = "" if ends == (None, None) else f" ({_percent(ends[0])} to {_percent(ends[1])})"
+    return f"{_percent(change['change'])} %{where}, {change['verdict']}"
+
+
+def _percent(share: float | None) -> str:
+    if share is None:
+        return "?"
+    percent = share * 100
+    return f"{percent:+.3g}" if abs(percent) < 999.5 else f"{percent:+,.0f}"
 
 
 def _verdict(run: Document) -> str:
+    validity = "" if run["validity"] == "valid" else f", {run['validity']}"
     if run["state"] == "passed":
-        return "passed" if run["validity"] == "valid" else f"passed, {run['validity']}"
-    why = "; ".join(run["missed"]) or run["failure"] or run["validity"]
-    return f"**{run['state']}**: {_cell(why)}"
+        return f"passed{validity}"
+    why = "; ".join(run["missed"]) or run["failure"] or "no condition was missed"
+    return f"**{run['state']}**{validity}: {_cell(why)}"
 
 
 def _cell(text: str) -> str:

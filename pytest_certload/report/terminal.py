@@ -431,8 +431,8 @@ def _effects(record: RunRecord) -> Iterator[str]:
         }
         rest = "".join(f", {count:,} {what}" for what, count in counts.items() if count)
         yield (
-            f"effects: {found.present:,} of {found.acknowledged:,} acknowledged {found.name} are in "
-            f"the database{rest}; asked {found.readings:,} times in "
+            f"effects: {found.present:,} of {found.acknowledged:,} acknowledged {found.name} are "
+            f"there{rest}; asked {found.readings:,} times in "
             f"{format_duration(found.cost * 1e9)}, waited {format_duration(found.waited * 1e9)}"
         )
         yield from (f"  {example}" for example in found.examples)

@@ -23,9 +23,11 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+import pytest_certload
 from pytest_certload.errors import ConfigurationError, StackError
 
 from .certs import LOOPBACK_NAMES, READABLE_BY_ALL, CertificateAuthority, ServerCertificate
+from .embedded import NOT_INHERITED
 from .model import PROVIDERS, Endpoint, StackRequest
 from .postgres import LOOPBACK, free_port, plain_environment, unprivileged_account
 from .processes import Account, Child, Workspace, open_workspace
@@ -49,7 +51,6 @@ BASE_IMAGE = "debian:bookworm-slim"
 PORT_ATTEMPTS = 5
 POLL_SECONDS = 0.02
 HANDSHAKE_SECONDS = 2.0
-STOP_SECONDS = 5.0
 #: What a line of a daemon's log begins with that tells of a handshake.
 MARK = "handshake "
 IN_USE = ("already in use", "cannot bind", "could not bind", "Address in use")
@@ -389,8 +390,11 @@ def _make(directory: Path, account: Account | None) -> None:
 def _environment(spec: DaemonSpec) -> Mapping[str, str]:
     if spec.package is not None:
         return plain_environment()
-    # Ours: what finds this package must find it there too.
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    # This Python, which must find this package as we do.
+    package_parent = str(Path(pytest_certload.__file__).resolve().parent.parent)
+    search_path = os.pathsep.join(filter(None, [package_parent, os.environ.get("PYTHONPATH")]))
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(NOT_INHERITED)}
+    return {**inherited, "PYTHONPATH": search_path}
 
 
 def _reader(child: Child, log: Path | None) -> Callable[[], str]:

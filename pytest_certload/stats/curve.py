@@ -36,7 +36,7 @@ def curve_of(times: Distribution) -> Curve:
         left /= 2
     if times.count:
         percents.append(100.0)
-    values = [times.percentile(percent) for percent in percents]
+    values = times.percentiles(percents)
     return Curve(
         percents=tuple(percents), values=tuple(value for value in values if value is not None)
     )

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 __all__ = ["Difference", "Estimate", "between", "in_proportion"]
 
+#: No machine repeats a figure more exactly, as a share: equal runs of a minute on a server that always takes
+#: 20 ms had medians up to 0.4 % apart, and intervals of 0.3 %.
+_REPEATABLE = 0.005
+
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
@@ -29,18 +33,20 @@ class Difference:
     Attributes:
         value: The estimate.
         low, high: Where the true difference lies, 95 % sure; None: it is not bounded there.
+        least: A difference that is no greater is none.
     """
 
     value: float
     low: float | None
     high: float | None
+    least: float = 0.0
 
     @property
     def verdict(self) -> str:
         """``higher``, ``lower``, ``same`` (no difference that the samples show) or ``unknown``."""
-        if self.low is not None and self.low > 0:
+        if self.low is not None and self.low > self.least:
             return "higher"
-        if self.high is not None and self.high < 0:
+        if self.high is not None and self.high < -self.least:
             return "lower"
         return "unknown" if self.low is None or self.high is None else "same"
 
@@ -70,7 +76,8 @@ def in_proportion(after: Estimate, before: Estimate) -> Difference:
     Made on the scale of logarithms. A percentile estimate is asymptotically normal, and so is its
     logarithm (David and Nagaraja, "Order Statistics", 3rd ed., 2003, 10.3); its interval from order
     statistics, made for as many samples as are independent, carries its standard error, and how much
-    the samples were alike.
+    the samples were alike. What differs from run to run of the same server on the same machine is in no
+    run's interval: so a change that lies within half a per cent is none.
 
     Args:
         after, before: Figures above zero, such as nanoseconds.
@@ -83,6 +90,7 @@ def in_proportion(after: Estimate, before: Estimate) -> Difference:
         value=math.expm1(found.value),
         low=None if found.low is None else math.expm1(found.low),
         high=None if found.high is None else math.expm1(found.high),
+        least=_REPEATABLE,
     )
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pytest_certload.samples import Connections, Outcome, Samples
+from pytest_certload.samples import ITERATION, Connections, Outcome, Samples
 
 from .distribution import Distribution, ExactTimes
 
@@ -30,7 +30,9 @@ __all__ = [
 PHASES = ("first byte", "dns", "connect", "tls")
 _NEVER_OVER = (Outcome.DROPPED, Outcome.UNFINISHED)
 
-Times = dict[str, npt.NDArray[np.int64]]
+Column = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+Times = dict[str, Column]
 #: How many iterations failed, by the steps of theirs that did.
 Failures = Mapping[frozenset[str], int]
 
@@ -56,22 +58,25 @@ class Counts:
     received_bytes: int = 0
 
     @classmethod
-    def of(cls, rows: Samples, *, window_end: int) -> Counts:
+    def of(cls, rows: Samples, *, window_end: int, among: Mask | None = None) -> Counts:
         """Count rows.
 
         Args:
             rows: Those of one step, or of whole iterations.
             window_end: When the measured window ended, nanoseconds of the engine's clock.
+            among: Which of the rows; None: all.
         """
-        started = rows.outcome != Outcome.DROPPED
-        was_over = ~np.isin(rows.outcome, _NEVER_OVER)
+        some = slice(None) if among is None else among
+        outcome = rows.outcome[some]
+        started = outcome != Outcome.DROPPED
+        was_over = ~np.isin(outcome, _NEVER_OVER)
         return cls(
-            count=len(rows),
-            outcomes={Outcome(value): n for value, n in _counted(rows.outcome).items()},
-            statuses=_counted(rows.status[started]),
-            begun=int((rows.start[started] < window_end).sum()),
-            over=int((rows.end[was_over] <= window_end).sum()),
-            received_bytes=int(rows.size.sum()),
+            count=len(outcome),
+            outcomes={Outcome(value): n for value, n in _counted(outcome).items()},
+            statuses=_counted(rows.status[some][started]),
+            begun=int((rows.start[some][started] < window_end).sum()),
+            over=int((rows.end[some][was_over] <= window_end).sum()),
+            received_bytes=int(rows.size[some].sum()),
         )
 
     def __add__(self, other: Counts) -> Counts:
@@ -186,20 +191,17 @@ def figures_of(samples: Samples, connections: Connections, *, window_end: int) -
         window_end: When the window ended, nanoseconds of the engine's clock.
     """
 
-    def step(rows: Samples, made: Connections, more: Times) -> StepFigures:
-        times = times_of(rows) | times_of_connections(made) | more
-        due = {"response time": rows.due[rows.felt], "service time": rows.due[rows.served]}
-        return StepFigures(
-            counts=Counts.of(rows, window_end=window_end),
-            times={kind: ExactTimes(values, due.get(kind)) for kind, values in times.items()},
-        )
+    def step(number: int, made: Connections, kinds: Mapping[str, _Kind]) -> StepFigures:
+        times = {kind: how.exact(samples, number) for kind, how in kinds.items()}
+        phases = {kind: ExactTimes(taken) for kind, taken in times_of_connections(made).items()}
+        counts = Counts.of(samples, window_end=window_end, among=samples.step == number)
+        return StepFigures(counts=counts, times=times | phases)
 
-    whole = samples.iterations
     return RunFigures(
         name=samples.steps[0],
-        iterations=step(whole, connections, waits_of(whole)),
+        iterations=step(ITERATION, connections, _KINDS | _WAITS),
         steps={
-            name: step(samples.of_step(name), connections.select(connections.step == number), {})
+            name: step(number, connections.select(connections.step == number), _KINDS)
             for number, name in enumerate(samples.steps[1:], 1)
         },
         failures={
@@ -209,23 +211,80 @@ def figures_of(samples: Samples, connections: Connections, *, window_end: int) -
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Kind:
+    """A kind of time: of which rows it counts, and from when until when it is, given those rows."""
+
+    counts: Callable[[Samples], Mask]
+    begin: Callable[[Samples, Mask], Column]
+    end: Callable[[Samples, Mask], Column]
+
+    def of(self, rows: Samples, among: Mask | None = None) -> Column:
+        """The times, nanoseconds, of those among rows of which it counts."""
+        mask = self._mask(rows, among)
+        times = self.end(rows, mask)
+        times -= self.begin(rows, mask)
+        return times
+
+    def exact(self, samples: Samples, step: int) -> ExactTimes:
+        """The times of a step's rows, which are read from the samples when they are asked for."""
+        return ExactTimes(
+            lambda: self.of(samples, samples.step == step),
+            lambda: samples.due[self._mask(samples, samples.step == step)],
+        )
+
+    def _mask(self, rows: Samples, among: Mask | None) -> Mask:
+        counts = self.counts(rows)
+        return counts if among is None else counts & among
+
+
+def _column(name: str) -> Callable[[Samples, Mask], Column]:
+    def read(rows: Samples, mask: Mask) -> Column:
+        column: Column = getattr(rows, name)
+        return column[mask]
+
+    return read
+
+
+def _sent_or_begun(rows: Samples, mask: Mask) -> Column:
+    begin = rows.sent[mask]
+    begin[begin <= 0] = rows.start[mask & (rows.sent <= 0)]
+    return begin
+
+
+_KINDS = {
+    "response time": _Kind(counts=lambda rows: rows.felt, begin=_column("due"), end=_column("end")),
+    "service time": _Kind(
+        counts=lambda rows: rows.served, begin=_sent_or_begun, end=_column("end")
+    ),
+    "first byte": _Kind(
+        counts=lambda rows: rows.ok & (rows.first_byte > 0),
+        begin=_column("sent"),
+        end=_column("first_byte"),
+    ),
+}
+_WAITS = {
+    "lateness": _Kind(
+        counts=lambda rows: np.not_equal(rows.outcome, Outcome.DROPPED),
+        begin=_column("due"),
+        end=_column("start"),
+    ),
+    "lag": _Kind(
+        counts=lambda rows: np.not_equal(rows.outcome, Outcome.DROPPED) & ~rows.queued,
+        begin=_column("due"),
+        end=_column("start"),
+    ),
+}
+
+
 def times_of(rows: Samples) -> Times:
     """The times of each kind, nanoseconds, of the rows of which it counts."""
-    answered = rows.ok & (rows.first_byte > 0)
-    return {
-        "response time": rows.response_time[rows.felt],
-        "service time": rows.service_time[rows.served],
-        "first byte": (rows.first_byte - rows.sent)[answered],
-    }
+    return {kind: how.of(rows) for kind, how in _KINDS.items()}
 
 
 def waits_of(iterations: Samples) -> Times:
     """How late iterations began, and how late those that found a free slot, nanoseconds."""
-    started = iterations.outcome != Outcome.DROPPED
-    return {
-        "lateness": iterations.lateness[started],
-        "lag": iterations.lateness[started & ~iterations.queued],
-    }
+    return {kind: how.of(iterations) for kind, how in _WAITS.items()}
 
 
 def times_of_connections(made: Connections) -> Times:

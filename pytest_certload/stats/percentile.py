@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["percentile", "rank"]
+__all__ = ["counted_below", "percentile", "percentiles", "rank"]
 
 
 def rank(count: int, percent: float) -> int:
@@ -54,6 +55,25 @@ def percentile(values: npt.NDArray[np.int64], percent: float) -> int | None:
     position = rank(len(values), percent) - 1
     ordered: npt.NDArray[Any] = values if _is_sorted(values) else np.partition(values, position)
     return int(ordered[position])
+
+
+def percentiles(values: npt.NDArray[np.int64], percents: Sequence[float]) -> list[int | None]:
+    """Several percentiles of values in any order, for little more than one; see ``percentile``."""
+    __tracebackhide__ = True
+    if not len(values):
+        return [percentile(values, percent) for percent in percents]
+    positions = [rank(len(values), percent) - 1 for percent in percents]
+    placed = np.partition(values, sorted({*positions}))
+    return [int(placed[position]) for position in positions]
+
+
+def counted_below(
+    values: npt.NDArray[np.int64], edges: Sequence[int] | npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """How many values are below each of some ascending edges; without sorting the values, which are many."""
+    bins = np.searchsorted(edges, values, side="right")
+    counts: npt.NDArray[np.int64] = np.cumsum(np.bincount(bins, minlength=len(edges) + 1))
+    return counts[:-1]
 
 
 def _is_sorted(values: npt.NDArray[np.int64]) -> bool:

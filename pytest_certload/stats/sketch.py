@@ -117,6 +117,11 @@ class SketchedTimes:
         assert value is not None
         return min(max(round(value), self._min), self._max)
 
+    def percentiles(self, percents: Sequence[float]) -> list[int | None]:
+        """See ``Distribution.percentiles``."""
+        __tracebackhide__ = True
+        return [self.percentile(percent) for percent in percents]
+
     def interval(self, percent: float) -> None:
         """See ``Distribution.interval``; without the samples nobody knows how alike they are."""
         self.percentile(percent)

@@ -43,21 +43,24 @@ def slowest_of(samples: Samples, *, begin: int) -> tuple[SlowRequest, ...]:
         begin: When it began, nanoseconds of the engine's clock.
     """
     named = np.not_equal(samples.step, ITERATION)
-    rows = samples.select(samples.felt & (named if named.any() else ~named))
-    times, service = rows.response_time, rows.service_time
-    few = min(_MOST, len(rows))
-    longest = np.argpartition(times, len(rows) - few)[len(rows) - few :] if few else np.arange(0)
+    felt = np.flatnonzero(samples.felt & (named if named.any() else ~named))
+    times = samples.end[felt]
+    times -= samples.due[felt]
+    few = min(_MOST, len(felt))
+    longest = felt[np.argpartition(times, len(felt) - few)[len(felt) - few :]] if few else felt
+    rows = samples.take(longest)
     # Of equal ones the earlier first, so that two reports of a run are alike.
-    longest = longest[np.lexsort((rows.index[longest], -times[longest]))]
+    order = np.lexsort((rows.index, -rows.response_time))
+    service = rows.service_time
     return tuple(
         SlowRequest(
             step=samples.steps[int(rows.step[row])],
             iteration=int(rows.index[row]),
             due=round((int(rows.due[row]) - begin) / 1e9, 6),
-            response_time=int(times[row]),
+            response_time=int(rows.response_time[row]),
             service_time=int(service[row]),
             status=int(rows.status[row]),
             outcome=Outcome(int(rows.outcome[row])).label,
         )
-        for row in longest.tolist()
+        for row in order.tolist()
     )

@@ -44,7 +44,9 @@ def settled_after(times: npt.NDArray[np.int64], due: npt.NDArray[np.int64]) -> i
     slow, usual = percentile(before, 50), percentile(after, 50)
     assert slow is not None
     assert usual is not None
+    if slow <= usual * _FACTOR:
+        return None
     low, high = interval(before, 50).low, interval(after, 50).high
-    if slow <= usual * _FACTOR or low is None or high is None or low <= high:
+    if low is None or high is None or low <= high:
         return None
     return int(due[cut] - due[0])

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from pytest_certload.samples import Outcome, Samples
+from pytest_certload.samples import ITERATION, Outcome, Samples
 
-from .percentile import percentile
+from .percentile import counted_below, percentiles
 
 __all__ = ["StepTimeline", "Timeline", "timeline_of"]
 
@@ -20,6 +20,8 @@ _WIDTHS = tuple(
     for seconds in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600, 1200, 3600)
 )
 _MOST_PARTS = 300
+#: So many parts are made at once: all of them would take as much memory as two columns.
+_AT_ONCE = 50
 #: Steps beyond these have no timeline; their figures are all there.
 _MOST_STEPS = 12
 
@@ -83,54 +85,66 @@ def timeline_of(samples: Samples, *, begin: int, end: int) -> Timeline | None:
     width = next((w for w in _WIDTHS if (end - begin) <= w * _MOST_PARTS), _WIDTHS[-1])
     parts = min(-(-(end - begin) // width), 10 * _MOST_PARTS)
     edges = np.minimum(begin + width * np.arange(1, parts + 1), end)
-    whole = samples.iterations
-    started = whole.select(~np.equal(whole.outcome, Outcome.DROPPED))
-    due_by = np.searchsorted(np.sort(whole.due), edges, side="left")
-    dropped_by = np.searchsorted(
-        np.sort(whole.end[np.equal(whole.outcome, Outcome.DROPPED)]), edges, side="left"
-    )
-    started_by = np.searchsorted(np.sort(started.start), edges, side="left")
-    over_by = np.searchsorted(np.sort(started.end), edges, side="left")
+    whole = np.equal(samples.step, ITERATION)
+    dropped = whole & np.equal(samples.outcome, Outcome.DROPPED)
+    started = whole & ~dropped
+    due_by = counted_below(samples.due[whole], edges)
+    dropped_by = counted_below(samples.end[dropped], edges)
+    started_by = counted_below(samples.start[started], edges)
+    over_by = counted_below(samples.end[started], edges)
+
+    def step(number: int) -> StepTimeline:
+        return _step(samples, number, begin=begin, width=width, parts=parts)
+
     return Timeline(
         width=width / 1e9,
         due=_plain(np.diff(due_by, prepend=0)),
         started=_plain(np.diff(started_by, prepend=0)),
         in_flight=_plain(started_by - over_by),
         backlog=_plain(np.maximum(0, due_by - dropped_by - started_by)),
-        iterations=_step(samples.steps[0], whole, begin=begin, width=width, parts=parts),
-        steps=tuple(
-            _step(name, samples.of_step(name), begin=begin, width=width, parts=parts)
-            for name in samples.steps[1 : _MOST_STEPS + 1]
-        ),
+        iterations=step(ITERATION),
+        steps=tuple(step(number) for number in range(1, len(samples.steps))[:_MOST_STEPS]),
     )
 
 
-def _step(name: str, rows: Samples, *, begin: int, width: int, parts: int) -> StepTimeline:
+def _step(samples: Samples, number: int, *, begin: int, width: int, parts: int) -> StepTimeline:
+    # Columns by themselves: all rows of a step beside all of the run would take half as much memory again.
+    rows = np.equal(samples.step, number)
+    offset = samples.due[rows]
+    offset -= begin
+    offset //= width
     # A step may begin after the window's end, when its iteration was due in it.
-    part = np.clip((rows.due - begin) // width, 0, parts - 1).astype(np.int16)
-    felt = rows.felt
-    figures: Mapping[float, list[int | None]] = {50: [], 95: [], 99: [], 100: []}
-    for times in _by_part(part[felt], rows.response_time[felt], parts):
-        ordered = np.sort(times)
-        for percent, values in figures.items():
-            values.append(percentile(ordered, percent))
+    part = np.clip(offset, 0, parts - 1, out=offset).astype(np.int16)
+    del offset
+    felt = rows & samples.felt
+    p50, p95, p99, most = zip(
+        *(
+            percentiles(some, (50, 95, 99, 100))
+            for some in _by_part(part[felt[rows]], samples.response_time[felt], parts)
+        ),
+        strict=True,
+    )
     return StepTimeline(
-        name=name,
+        name=samples.steps[number],
         count=_plain(np.bincount(part, minlength=parts)),
-        errors=_plain(np.bincount(part[~rows.ok], minlength=parts)),
-        p50=tuple(figures[50]),
-        p95=tuple(figures[95]),
-        p99=tuple(figures[99]),
-        max=tuple(figures[100]),
+        errors=_plain(np.bincount(part[~samples.ok[rows]], minlength=parts)),
+        p50=p50,
+        p95=p95,
+        p99=p99,
+        max=most,
     )
 
 
 def _by_part(
     part: npt.NDArray[np.int16], times: npt.NDArray[np.int64], parts: int
 ) -> Iterator[npt.NDArray[np.int64]]:
-    # Sixteen bits are sorted by radix, in linear time.
-    order = np.argsort(part, kind="stable")
-    yield from np.split(times[order], np.searchsorted(part[order], np.arange(1, parts)))
+    for first in range(0, parts, _AT_ONCE):
+        last = min(first + _AT_ONCE, parts)
+        some = np.flatnonzero((part >= first) & (part < last))
+        # Sixteen bits are sorted by radix, in linear time.
+        order = some[np.argsort(part[some], kind="stable")]
+        bounds = np.searchsorted(part[order], np.arange(first + 1, last, dtype=part.dtype))
+        yield from np.split(times[order], bounds)
 
 
 def _plain(column: npt.NDArray[np.int64]) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ how many samples count as one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from .percentile import percentile, rank
 
-__all__ = ["CONFIDENCE", "Interval", "interval", "share_interval", "smallest_count"]
+__all__ = ["CONFIDENCE", "Interval", "interval", "intervals", "share_interval", "smallest_count"]
 
 CONFIDENCE = 0.95
 #: As many standard deviations to either side hold as much of a normal distribution.
@@ -65,13 +65,13 @@ def smallest_count(percent: float) -> int:
     return math.ceil(round(100 / tail, 9)) if tail else 1
 
 
-def interval(
-    times: npt.NDArray[np.int64],
-    percent: float,
-    *,
-    ordered: npt.NDArray[np.int64] | None = None,
-) -> Interval:
-    """The interval of a percentile, whatever the distribution, 95 % sure.
+def interval(times: npt.NDArray[np.int64], percent: float) -> Interval:
+    """The interval of one percentile, see ``intervals``."""
+    return intervals(times, [percent])[percent]
+
+
+def intervals(times: npt.NDArray[np.int64], percents: Iterable[float]) -> dict[float, Interval]:
+    """The intervals of percentiles, whatever the distribution, 95 % sure.
 
     The number of independent samples below the percentile is binomial, so the percentile lies between
     the order statistics at that distribution's quantiles (David and Nagaraja, "Order Statistics", 3rd
@@ -81,23 +81,32 @@ def interval(
 
     Args:
         times: In the order in which they were due.
-        percent: From 0 to 100.
-        ordered: The same times in ascending order, if there are such.
+        percents: Each from 0 to 100.
 
     Raises:
-        ValueError: The percentage is outside 0 to 100.
+        ValueError: A percentage is outside 0 to 100.
     """
+    ordered, measured = np.sort(times), dict[int, float]()
+    return {percent: _interval(times, ordered, percent, measured) for percent in percents}
+
+
+def _interval(
+    times: npt.NDArray[np.int64],
+    ordered: npt.NDArray[np.int64],
+    percent: float,
+    measured: dict[int, float],
+) -> Interval:
+    """One of the intervals. ``measured`` is what ``_likenesses`` found so far."""
     count = len(times)
     if not count:
         rank(1, percent)
         return Interval(low=None, high=None, effective=0)
-    ordered = np.sort(times) if ordered is None else ordered
     greatest = int(ordered[-1])
     if percent in (0, 100):
         # Beyond the extremes that were seen there may be others.
         ends = (None, int(ordered[0])) if percent == 0 else (greatest, None)
         return Interval(low=ends[0], high=ends[1], effective=count)
-    likeness = _likenesses(times, ordered, percent)
+    likeness = _likenesses(times, ordered, percent, measured)
     own = max(1, int(count / likeness[percent]))
     # Where few independent samples lie beyond the percentile, too few are left to see there how alike they
     # are: it is read from below it, too.
@@ -142,13 +151,24 @@ def share_interval(found: int, count: int) -> tuple[float, float]:
 
 
 def _likenesses(
-    times: npt.NDArray[np.int64], ordered: npt.NDArray[np.int64], percent: float
+    times: npt.NDArray[np.int64],
+    ordered: npt.NDArray[np.int64],
+    percent: float,
+    measured: dict[int, float],
 ) -> dict[float, float]:
-    """How many samples count as one, at least 1, at each level that is looked at."""
+    """How many samples count as one, at least 1, at each level that is looked at.
+
+    Args:
+        times, ordered: The times, and the times in ascending order.
+        percent: The level of the percentile.
+        measured: The same by the value of each level, as far as it was measured before; added to.
+    """
     levels = {level for level in _LEVELS if level <= percent} | {min(percent, _LEVELS[0]), percent}
     limits = {level: int(ordered[rank(len(ordered), level) - 1]) for level in levels}
-    times_of = {limit: _autocorrelation_time(times <= limit) for limit in {*limits.values()}}
-    return {level: times_of[limit] for level, limit in limits.items()}
+    for limit in limits.values():
+        if limit not in measured:
+            measured[limit] = _autocorrelation_time(times <= limit)
+    return {level: measured[limit] for level, limit in limits.items()}
 
 
 def _nearer(choose: Callable[[int, int], int], one: int | None, other: int | None) -> int | None:
@@ -212,7 +232,7 @@ def _autocorrelation_time(ones: npt.NDArray[np.bool_]) -> float:
     if time <= 1:
         return 1.0
     window = 2 * len(pairs)
-    return time * (1 + math.sqrt(2 * (2 * window + 1) / size))
+    return float(time * (1 + math.sqrt(2 * (2 * window + 1) / size)))
 
 
 @lru_cache(maxsize=256)

@@ -15,7 +15,7 @@ from pytest_certload.proof.effects import look_up, prove
 from pytest_certload.proof.findings import EffectsFinding, Proof
 from pytest_certload.proof.keys import PackedKeys
 from pytest_certload.proof.ledger import Ledger
-from pytest_certload.samples import Outcome, Samples
+from pytest_certload.samples import ITERATION, Outcome, Samples
 from pytest_certload.stats.curve import Curve, curve_of
 from pytest_certload.stats.distribution import Distribution
 from pytest_certload.stats.figures import StepFigures
@@ -357,10 +357,13 @@ class RunResult(StepResult):
         """
         if self.report.kept is None:
             return None
-        whole = self.report.samples.iterations
-        whole = whole.select(whole.felt)
-        order = np.argsort(whole.due, kind="stable")
-        found = settled_after(whole.response_time[order], whole.due[order])
+        samples = self.report.samples
+        felt = np.flatnonzero(samples.felt & (samples.step == ITERATION))
+        felt = felt[np.argsort(samples.due[felt], kind="stable")]
+        due, times = samples.due[felt], samples.end[felt]
+        del felt  # as large as they are
+        times -= due
+        found = settled_after(times, due)
         return None if found is None else Duration(found)
 
     @cached_property
@@ -504,6 +507,18 @@ class RunResult(StepResult):
         if threshold.step is None:
             return (self,)
         return (self.steps[threshold.step],) if threshold.step in self.steps else ()
+
+    def figure(self, what: str, value: Duration | int) -> Measure:
+        """A figure that the test measured itself; a condition on it is told like any other.
+
+        ``assert result.figure("CPU time of signing", ms(0.2)) < ms(2)``
+
+        Args:
+            what: What it is.
+            value: A duration, or a count.
+        """
+        kind = Kind.DURATION if isinstance(value, Duration) else Kind.COUNT
+        return self._measure(value, kind, what)
 
     def integrity(self, what: str, *, actual: object, expected: object) -> None:
         """Hold that the data is right afterwards; the report shows it with a tick or a cross.

@@ -51,7 +51,15 @@ def script(repository: Path, tmp_path: Path) -> Script:
 
 @pytest.mark.parametrize(
     "name",
-    ["run", "docker-prepare", "readme_command", "check_junit", "lowest", "repeat"],
+    [
+        "run",
+        "daemons-prepare",
+        "docker-prepare",
+        "readme_command",
+        "check_junit",
+        "lowest",
+        "repeat",
+    ],
 )
 def test_helper_can_be_executed(repository: Path, name: str) -> None:
     assert os.access(repository / ".ci" / name, os.X_OK)

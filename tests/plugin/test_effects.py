@@ -91,7 +91,7 @@ def test_what_is_there_is_told_everywhere(pytester: pytest.Pytester, target: Tar
     (found,) = summary(pytester)["proof"]["effects"]
     assert (found["acknowledged"], found["present"], found["lost"]) == (10, 10, 0)
     text = (pytester.path / "results" / "summary-storm.txt").read_text("utf-8")
-    assert "effects: 10 of 10 acknowledged renewal jobs are in the database; asked 1 times" in text
+    assert "effects: 10 of 10 acknowledged renewal jobs are there; asked 1 times" in text
     junit = (pytester.path / "out.xml").read_text("utf-8")
     assert 'name="certload.storm.effects.renewal-jobs.lost" value="0"' in junit
 

@@ -19,6 +19,7 @@ BAD = [
     ("--certload-rate", "-1/s", "'-1/s' is not a rate*"),
     ("--certload-vus", "many", "'many' is not a number of VUs; write a whole number above 0"),
     ("--certload-vus", "0", "'0' is not a number of VUs*"),
+    ("--certload-warm-up", "a bit", "'a bit' is not a duration*"),
     (
         "--certload-stack",
         "vm",

@@ -446,6 +446,21 @@ def test_vus_can_be_scaled(pytester: pytest.Pytester, target: Target) -> None:
     assert summary(pytester)["in_flight_peak"] == 2
 
 
+def test_a_warm_up_can_be_shortened_and_none_is_added(
+    pytester: pytest.Pytester, target: Target
+) -> None:
+    after = "again = await load.constant_vus(ask, vus=1, duration=0.1)\nassert again.error_rate < 1"
+    call = "load.constant_arrival_rate(ask, rate=100, duration=0.2, warm_up='1m')"
+    source = scale_test(target, GET.format(path="/slow/5"), after, call)
+    result = run(pytester, source, "--certload-warm-up=100ms", "--certload-threshold=rate<1")
+    result.assert_outcomes(passed=1)
+    shortened, without = summary(pytester, "storm"), summary(pytester, "storm-2")
+    assert shortened["reduced"] == ["warm-up 100 ms instead of 1m"]
+    assert shortened["parameters"]["warm_up_seconds"] == 0.1
+    assert without["reduced"] == []
+    assert without["parameters"]["warm_up_seconds"] == 0
+
+
 def test_two_loads_in_one_test_have_a_summary_each(
     pytester: pytest.Pytester, target: Target
 ) -> None:
@@ -461,6 +476,21 @@ def test_integrity_that_does_not_hold_fails(pytester: pytest.Pytester, target: T
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*IntegrityFailed: sums: 19, expected 20*"])
     assert [t["passed"] for t in summary(pytester)["thresholds"]] == [True, False]
+
+
+def test_a_figure_of_the_tests_own_is_a_condition_like_any_other(
+    pytester: pytest.Pytester, target: Target
+) -> None:
+    after = (
+        "from pytest_certload import ms\n"
+        'assert result.figure("signing", ms(0.2)) < ms(2)\n'
+        'assert result.figure("retries", 3) == 2'
+    )
+    result = run(pytester, scale_test(target, GET.format(path="/x"), after))
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*signing < 2 ms (200 µs)", "*retries == 2 (3*"])
+    held = [(t["metric"], t["actual"], t["passed"]) for t in summary(pytester)["thresholds"]]
+    assert held == [("signing", "200 µs", True), ("retries", "3", False)]
 
 
 def test_a_refused_connection_is_an_error_and_no_crash(

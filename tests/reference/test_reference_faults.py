@@ -23,7 +23,7 @@ from pytest_certload.certctl.reference.wire import LATE_SECONDS
 from pytest_certload.errors import ConfigurationError
 from tests.reference import faults_agents
 
-from . import faults_acme
+from . import faults_acme, faults_certificates
 
 if TYPE_CHECKING:
     from .conftest import Bench, Reply, Server
@@ -194,6 +194,10 @@ def write_lost(server: Server) -> None:
     document = server.renew({"certificate_ids": CERTIFICATES}).json()
     assert document["total_enqueued"] == 3
     assert server.database.value("SELECT count(*) FROM jobs") in (1, 2)
+    for number in range(4):
+        faults_certificates.enter(server, id=f"cert-{number}", name=f"entered {number}")
+    entered = "SELECT count(*) FROM managed_certificates WHERE name LIKE 'entered%'"
+    assert server.database.value(entered) == 2
 
 
 def audit_missing(server: Server) -> None:
@@ -328,6 +332,7 @@ EFFECTS: dict[str, Callable[[Server], None]] = {
     "wrong-length": wrong_length,
     **faults_acme.EFFECTS,
     **faults_agents.EFFECTS,
+    **faults_certificates.EFFECTS,
 }
 
 

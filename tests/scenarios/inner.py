@@ -23,7 +23,7 @@ class Scenario:
     Attributes:
         told: What stands under its heading if it failed, else nothing.
         summary: Its summary, if it came so far.
-        text: All that was said of it, or what the session said if that is nothing.
+        text: What was told, else its table, else all that the session said.
     """
 
     told: str
@@ -50,11 +50,11 @@ class Outcome:
         run = name if key is None else f"{name}-{key}"
         told = _told(self.output).get(run, "")
         summary, table = (self.results / f"summary-{run}.{kind}" for kind in ("json", "txt"))
-        text = told + table.read_text("utf-8") if table.exists() else told
+        passed = table.read_text("utf-8") if table.exists() else ""
         return Scenario(
             told=told,
             summary=json.loads(summary.read_text("utf-8")) if summary.exists() else None,
-            text=text or self.output,
+            text=told or passed or self.output,
         )
 
 
@@ -99,6 +99,7 @@ def run_scenarios(
         *(sys.executable, "-m", "pytest", "-m", "scale", "-p", "no:cacheprovider"),
         *dict.fromkeys(str(file_of(name)) for name in names),
         *("--certload-stack=embedded", "--certload-duration=1500ms", "--certload-vus=20"),
+        "--certload-warm-up=1s",
         *(f"--certload-results={results}", f"--certload-seed={seed}"),
         *(f"--certload-transport={transport}", f"--certload-preflight={preflight}"),
         *(f"--certload-server-env={variable}" for variable in environment),

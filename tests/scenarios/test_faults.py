@@ -14,14 +14,22 @@ from pathlib import Path
 import pytest
 
 from pytest_certload.certctl.reference.faults import FAULTS
-from tests.scenarios import faults_agents, faults_api, faults_fleet, faults_scale
+from tests.scenarios import faults_acme, faults_agents, faults_api, faults_fleet, faults_scale
 from tests.scenarios.caught import STACK, Caught, Run
 from tests.scenarios.fault_session import Plan, plan_arguments
+from tests.scenarios.faults_acme import ENROLMENT
 from tests.scenarios.faults_scale import STORM
 from tests.scenarios.inner import ROOT, Outcome, Scenario, run_scenarios
 
 #: Every fault. Each tier's table stands in a module of its own.
-RUNS = (*faults_scale.RUNS, *faults_agents.RUNS, *faults_api.RUNS, *faults_fleet.RUNS)
+RUNS: tuple[Run, ...] = (
+    *faults_scale.RUNS,
+    *faults_agents.RUNS,
+    *faults_api.RUNS,
+    *faults_acme.RUNS,
+    *faults_fleet.RUNS,
+)
+
 
 CASES = [
     pytest.param(
@@ -34,7 +42,7 @@ CASES = [
 ]
 #: What is missing after so long never comes, as it is missed on purpose. And nobody reads what Postgres
 #: says of such a load, which would be waited for.
-SHORT = ("--certload-effects-limit=2s", "--certload-evidence=off")
+SHORT = ("--certload-effects-limit=1s", "--certload-evidence=off")
 
 
 @pytest.fixture(scope="module")
@@ -166,3 +174,13 @@ def test_a_fleet_of_another_size_is_no_start(tmp_path: Path) -> None:
     assert "PreflightError: the database has 1 load-test agents" in outcome.output
     assert "the scenario wants 5,000" in outcome.output
     assert outcome.of(STORM).summary is None
+
+
+def test_a_server_that_finishes_no_order_is_measured_up_to_the_order(tmp_path: Path) -> None:
+    environment = ["CERTLOAD_REFERENCE_ACME_FINALIZE=broken"]
+    outcome = run_scenarios([ENROLMENT], results=tmp_path, environment=environment)
+    assert outcome.status == pytest.ExitCode.OK, outcome.output
+    summary = outcome.of(ENROLMENT).summary
+    assert summary is not None
+    assert summary["state"] == "passed"
+    assert "up to the order that is ready, as finalize is answered 500" in str(summary["reduced"])

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)
 SHORT = {"CERTLOAD_DURATION": "1500ms", "CERTLOAD_VUS": "20"}
 #: All would take long and show no more of a command; that they pass, ``.ci/run`` shows.
-SCENARIOS = ("agent-storm", "bulk-renewal")
+SCENARIOS = ("acme-burst", "agent-storm")
 ONLY = " or ".join(f"test_{name.replace('-', '_')}" for name in SCENARIOS)
 
 

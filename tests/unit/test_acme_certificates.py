@@ -79,7 +79,7 @@ def test_a_fingerprint_is_of_the_leaf(authority: Authority) -> None:
 def test_each_machine_has_its_own_keys_and_names() -> None:
     machines = Enrolments(20, lambda number: [f"host-{number}.example.test"])
     assert len(machines) == 20
-    assert machines.seconds > 0
+    assert machines.cost > 0
     everyone = [machines[number] for number in range(20)]
     assert len({machine.key.thumbprint for machine in everyone}) == 20
     assert len({machine.public_key for machine in everyone}) == 20

@@ -123,6 +123,12 @@ class TestWhatAllHaveInCommon:
         assert type(shorter) is type(executor)
         assert executor.replaced() == executor
 
+    def test_its_warm_up_can_be_another_one_if_it_can_have_any(self, executor: Executor) -> None:
+        other = executor.replaced(warm_up=parse_duration("250ms"))
+        possible = executor.kind != "shared_iterations"
+        assert other.warm_up == (SECOND / 4 if possible else 0)
+        assert other.duration == executor.duration
+
 
 class TestDroppingInsteadOfWaiting:
     def test_counts_are_those_of_arithmetic(self) -> None:

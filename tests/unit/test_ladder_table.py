@@ -90,6 +90,24 @@ def test_what_it_says_of_a_run() -> None:
     assert odd[-1] == "passed, suspect"
 
 
+def test_a_failure_of_a_disturbed_generator_says_so() -> None:
+    rungs = [climbed(FIRST, run(state="failed", validity="suspect", thresholds=(MISSED,)))]
+    (row,) = rows(ladder_page(ladder_document(rungs, [])), "storm")[2:]
+    assert row[-1] == "**failed**, suspect: response time p95 < 5 ms"
+
+
+def test_changes_that_are_large_or_not_known() -> None:
+    sketched = replace(run(200 * MS).iterations, intervals=())
+    rungs = [
+        climbed(FIRST, run()),
+        climbed(Rung(name="slow"), run(300 * MS)),
+        climbed(Rung(name="sketched"), run(iterations=sketched)),
+    ]
+    slow, sketch = rows(ladder_page(ladder_document(rungs, [])), "storm")[3:]
+    assert slow[2].startswith("+2,900 % (+2,")
+    assert sketch[2] == "+1,900 %, unknown"
+
+
 def test_the_database_s_time_is_an_iteration_s() -> None:
     database = RECORD.proof.database
     assert database is not None

@@ -11,6 +11,7 @@ import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from email.utils import format_datetime
 from typing import Any
 
@@ -91,8 +92,11 @@ class App:
         self._wire = Wire(config.faults)
         self._refusal = _WRONG_SHAPE if "429-shape" in config.faults else REFUSAL
         # The two chains have a limiter each.
+        limit = config.limit
+        if limit and "limiter-lax" in config.faults:
+            limit = replace(limit, rate=2 * limit.rate)
         self._open_limiter, self._api_limiter = (
-            Limiter(config.limit, time.monotonic) if config.limit else None for _ in range(2)
+            Limiter(limit, time.monotonic) if limit else None for _ in range(2)
         )
         self._open: dict[str, Callable[[], Awaitable[Answer]]] = {
             "/health": self._health,

@@ -3,23 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from .authority import Issued
 
-__all__ = ["find_certificate", "find_targets", "find_versions", "store_version", "update"]
+__all__ = [
+    "COLUMNS",
+    "EXPIRY",
+    "MAPPINGS",
+    "MAPPINGS_OF",
+    "NEVER",
+    "SELECT",
+    "expiry_value",
+    "find_certificate",
+    "find_targets",
+    "find_versions",
+    "is_readable",
+    "store_version",
+    "update",
+]
 
-_COLUMNS = (
+COLUMNS = (
     "id, name, common_name, sans, environment, owner_id, team_id, issuer_id, renewal_policy_id,"
     " certificate_profile_id, status, expires_at, tags, last_renewal_at, last_deployment_at,"
     " revoked_at, revocation_reason, source, created_at, updated_at"
 )
-_SELECT = f"SELECT {_COLUMNS} FROM managed_certificates WHERE id = $1"
-_MAPPINGS = (
+SELECT = f"SELECT {COLUMNS} FROM managed_certificates WHERE id = $1"
+MAPPINGS = (
     "SELECT target_id FROM certificate_target_mappings WHERE certificate_id = $1"
     " ORDER BY target_id ASC"
 )
+MAPPINGS_OF = (
+    "SELECT certificate_id, target_id FROM certificate_target_mappings"
+    " WHERE certificate_id = ANY($1) ORDER BY certificate_id, target_id ASC"
+)
+#: A time that was never set, in Go.
+NEVER = datetime(1, 1, 1, tzinfo=UTC)
+# asyncpg writes that very time as -infinity, which is another one: so it is written as NULL, and
+# Postgres puts it in.
+EXPIRY = "coalesce(${}::timestamptz, '0001-01-01 00:00:00+00')"
 _WRITTEN = (
     "name", "common_name", "sans", "environment", "owner_id", "team_id", "issuer_id",
     "certificate_profile_id", "status", "expires_at", "tags", "last_renewal_at",
@@ -27,7 +50,10 @@ _WRITTEN = (
 )  # fmt: skip
 _UPDATE = f"""
 UPDATE managed_certificates SET {
-    ", ".join(f"{name} = ${number}" for number, name in enumerate(_WRITTEN, 2))
+    ", ".join(
+        f"{name} = {EXPIRY.format(number) if name == 'expires_at' else f'${number}'}"
+        for number, name in enumerate(_WRITTEN, 2)
+    )
 } WHERE id = $1
 """
 _VERSION_COLUMNS = (
@@ -44,22 +70,31 @@ _STORE_VERSION = (
 )
 
 
+def is_readable(row: Any) -> bool:
+    """Whether certctl can read a row: it has no place for these columns to be empty."""
+    return row["environment"] is not None and row["expires_at"] is not None
+
+
+def expiry_value(moment: datetime) -> datetime | None:
+    """What to write for ``EXPIRY``."""
+    return None if moment == NEVER else moment
+
+
 async def find_certificate(connection: Any, certificate_id: str) -> Any:
     """The row of a certificate; None when there is none, or none that certctl can read."""
-    row = await connection.fetchrow(_SELECT, certificate_id)
-    if row is None or row["environment"] is None or row["expires_at"] is None:
-        return None
-    return row
+    row = await connection.fetchrow(SELECT, certificate_id)
+    return row if row is not None and is_readable(row) else None
 
 
 async def find_targets(connection: Any, certificate_id: str) -> Sequence[str]:
     """The targets that a certificate goes to. certctl asks whenever it has read the certificate."""
-    return [row["target_id"] for row in await connection.fetch(_MAPPINGS, certificate_id)]
+    return [row["target_id"] for row in await connection.fetch(MAPPINGS, certificate_id)]
 
 
 async def update(connection: Any, row: Any, **changes: object) -> None:
     """Write a certificate as it was read, with some changes."""
     values = {**row, **changes}
+    values["expires_at"] = expiry_value(values["expires_at"])
     await connection.execute(_UPDATE, row["id"], *(values[name] for name in _WRITTEN))
 
 

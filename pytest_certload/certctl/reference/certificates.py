@@ -22,38 +22,23 @@ from urllib.parse import parse_qs
 
 import asyncpg
 
+from .certificate_rows import (
+    COLUMNS,
+    EXPIRY,
+    MAPPINGS,
+    MAPPINGS_OF,
+    NEVER,
+    SELECT,
+    expiry_value,
+    is_readable,
+)
 from .clock import server_clock
 from .config import Config
 from .faults import Strikes
 from .web import Answer, Request, api_error, json_answer
 
-__all__ = [
-    "COLUMNS",
-    "EXPIRY",
-    "MAPPINGS",
-    "MAPPINGS_OF",
-    "SELECT",
-    "Certificates",
-    "expiry_value",
-    "is_readable",
-]
+__all__ = ["Certificates"]
 
-COLUMNS = (
-    "id, name, common_name, sans, environment, owner_id, team_id, issuer_id, renewal_policy_id,"
-    " certificate_profile_id, status, expires_at, tags, last_renewal_at, last_deployment_at,"
-    " revoked_at, revocation_reason, source, created_at, updated_at"
-)
-SELECT = f"SELECT {COLUMNS} FROM managed_certificates WHERE id = $1"
-MAPPINGS = "SELECT target_id FROM certificate_target_mappings WHERE certificate_id = $1"
-MAPPINGS_OF = (
-    "SELECT certificate_id, target_id FROM certificate_target_mappings"
-    " WHERE certificate_id = ANY($1)"
-)
-#: A time that was never set, in Go.
-_ZERO = datetime(1, 1, 1, tzinfo=UTC)
-# asyncpg writes that very time as -infinity, which is another one: so it is written as NULL, and
-# Postgres puts it in.
-EXPIRY = "coalesce(${}::timestamptz, '0001-01-01 00:00:00+00')"
 _PLACES = (
     EXPIRY.format(number) if name == "expires_at" else f"${number}"
     for number, name in enumerate(COLUMNS.split(", "), 1)
@@ -147,7 +132,7 @@ class Certificates:
         for name in ("created_at", "updated_at"):
             certificate[name] = certificate[name] or now
         # Without one it is stored as the year 1, and so it is Expired for every sweep to come.
-        certificate["expires_at"] = certificate["expires_at"] or _ZERO
+        certificate["expires_at"] = certificate["expires_at"] or NEVER
         if not (self._lost() or "certificate-lost" in self._faults):
             try:
                 await connection.fetchval(_INSERT, *self._values(certificate))
@@ -197,16 +182,6 @@ class Certificates:
 
 class _Unreadable(Exception):
     """A row has NULL in a column that certctl reads into a value without one."""
-
-
-def is_readable(row: Any) -> bool:
-    """Whether certctl can read a row: it has no place for these columns to be empty."""
-    return row["environment"] is not None and row["expires_at"] is not None
-
-
-def expiry_value(moment: datetime) -> datetime | None:
-    """What to write for ``EXPIRY``."""
-    return None if moment == _ZERO else moment
 
 
 # Entering.

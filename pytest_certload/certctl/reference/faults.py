@@ -74,6 +74,7 @@ FAULTS: Mapping[str, Fault] = {
     "bulk-other-owner": _always(
         "bulk-renew by an owner renews the oldest certificates, whoever owns them"
     ),
+    "limiter-lax": _always("the limiter's buckets fill twice as fast as they should"),
     "renewal-window-late": _always("renewal-info names a window that is a day too late"),
     "acme-nonce-reused": _always("a nonce can be used again as long as it lives"),
     "acme-bad-nonce": Fault(

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 import asyncpg
 
 from .audit import AuditLog
-from .certificates import COLUMNS, EXPIRY, MAPPINGS, MAPPINGS_OF, SELECT, expiry_value, is_readable
+from .certificate_rows import COLUMNS, MAPPINGS, MAPPINGS_OF, SELECT, is_readable, update
 from .clock import server_clock
 from .config import Config
 from .faults import Strikes
@@ -47,19 +47,6 @@ _CRITERIA = {
         " JOIN deployment_targets ON deployment_targets.id = target_id WHERE agent_id = ${})"
     ),
 }
-_WRITTEN = (
-    "name", "common_name", "sans", "environment", "owner_id", "team_id", "issuer_id",
-    "renewal_policy_id", "certificate_profile_id", "status", "expires_at", "tags",
-    "last_renewal_at", "last_deployment_at", "revoked_at", "revocation_reason", "updated_at",
-)  # fmt: skip
-_UPDATE = f"""
-UPDATE managed_certificates SET {
-    ", ".join(
-        f"{name} = {EXPIRY.format(number) if name == 'expires_at' else f'${number}'}"
-        for number, name in enumerate(_WRITTEN, 2)
-    )
-} WHERE id = $1
-"""
 _APPROVAL = "SELECT requires_approval FROM certificate_profiles WHERE id = $1"
 _log = logging.getLogger(__name__)
 _INSERT = (
@@ -124,9 +111,9 @@ class Renewals:
         ``?force=true``, or ``{"force": true}`` as JSON, renews one that is being renewed already.
         """
         row = await connection.fetchrow(SELECT, certificate_id)
-        if row is None:
-            return api_error(404, "Certificate not found", request.id)
-        if not is_readable(row):
+        if row is None or not is_readable(row):
+            # certctl means to answer 404 to the first and does not: the error is wrapped once more
+            # than its comparison looks.
             return api_error(500, "Failed to trigger renewal", request.id)
         await connection.fetch(MAPPINGS, certificate_id)
         status = row["status"]
@@ -200,9 +187,7 @@ class Renewals:
         return set(ids[-1:]) if "bulk-partial" in self._faults else ()
 
     async def _enqueue(self, connection: Any, row: Any, *, lose: bool, status: str) -> str:
-        expiry = expiry_value(row["expires_at"])
-        values = {**row, "status": "RenewalInProgress", "expires_at": expiry}
-        await connection.execute(_UPDATE, row["id"], *(values[name] for name in _WRITTEN))
+        await update(connection, row, status="RenewalInProgress")
         now = self._clock()
         kind = "Issuance" if row["expires_at"].year < _FIRST_YEAR else "Renewal"
         job = self._job_id()

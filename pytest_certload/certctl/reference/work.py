@@ -33,7 +33,8 @@ SELECT {_OF_J} FROM jobs j JOIN deployment_targets dt ON j.target_id = dt.id
 WHERE j.agent_id IS NULL AND j.status = 'Pending' AND j.type = 'Deployment' AND dt.agent_id = $1
 ORDER BY j.created_at ASC FOR UPDATE OF j SKIP LOCKED
 """
-# It looks at all jobs that wait for a CSR, so it grows with what bulk renewals leave behind.
+# Postgres begins with the agent's targets, so what others leave waiting hardly matters. But to lock a
+# row is to write, so a poll that finds a renewal has a commit to wait for.
 _AWAITING = f"""
 SELECT {_OF_J} FROM jobs j
 WHERE j.status = 'AwaitingCSR' AND j.type IN ('Renewal', 'Issuance') AND EXISTS (

@@ -122,6 +122,7 @@ class Executor(Protocol):
         duration: Duration | None = None,
         rate: Rate | None = None,
         vus: int | None = None,
+        warm_up: Duration | None = None,
     ) -> Executor:
         """The same with other values, where it has them; in a ramp the highest one is replaced.
 

@@ -72,6 +72,7 @@ class ConstantVUs(VuExecutor):
         duration: Duration | None = None,
         rate: Rate | None = None,
         vus: int | None = None,
+        warm_up: Duration | None = None,
     ) -> ConstantVUs:
         """See ``Executor.replaced``."""
         return ConstantVUs(
@@ -79,7 +80,7 @@ class ConstantVUs(VuExecutor):
             duration=self.duration if duration is None else duration,
             pacing=self.pacing,
             think_time=self.think_time,
-            warm_up=self.warm_up,
+            warm_up=self.warm_up if warm_up is None else warm_up,
         )
 
     def begin(self, drive: Drive) -> Load:

@@ -95,6 +95,7 @@ class FleetArrivals(ArrivalExecutor):
         duration: Duration | None = None,
         rate: Rate | None = None,
         vus: int | None = None,
+        warm_up: Duration | None = None,
     ) -> FleetArrivals:
         """See ``Executor.replaced``; another rate is that of another number of members."""
         members = self.size
@@ -107,7 +108,7 @@ class FleetArrivals(ArrivalExecutor):
             duration=self.duration if duration is None else duration,
             max_in_flight=self.max_in_flight,
             when_full=self.when_full,
-            warm_up=self.warm_up,
+            warm_up=self.warm_up if warm_up is None else warm_up,
         )
 
     def due(self, seed: int) -> npt.NDArray[np.int64]:

@@ -89,6 +89,7 @@ class RampingArrivalRate(ArrivalExecutor):
         duration: Duration | None = None,
         rate: Rate | None = None,
         vus: int | None = None,
+        warm_up: Duration | None = None,
     ) -> RampingArrivalRate:
         """See ``Executor.replaced``: the same shape, longer or higher."""
         time = Fraction(1) if duration is None else Fraction(int(duration), int(self.duration))
@@ -101,7 +102,7 @@ class RampingArrivalRate(ArrivalExecutor):
             start_rate=self.start_rate * height,
             max_in_flight=self.max_in_flight,
             when_full=self.when_full,
-            warm_up=self.warm_up,
+            warm_up=self.warm_up if warm_up is None else warm_up,
         )
 
     @property

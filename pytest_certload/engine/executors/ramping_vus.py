@@ -88,6 +88,7 @@ class RampingVUs(VuExecutor):
         duration: Duration | None = None,
         rate: Rate | None = None,
         vus: int | None = None,
+        warm_up: Duration | None = None,
     ) -> RampingVUs:
         """See ``Executor.replaced``: the same shape, longer or higher."""
         time = Fraction(1) if duration is None else Fraction(int(duration), int(self.duration))
@@ -101,7 +102,7 @@ class RampingVUs(VuExecutor):
             start_vus=numbers[0],
             pacing=self.pacing,
             think_time=self.think_time,
-            warm_up=self.warm_up,
+            warm_up=self.warm_up if warm_up is None else warm_up,
         )
 
     def begin(self, drive: Drive) -> Load:

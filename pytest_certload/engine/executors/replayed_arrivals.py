@@ -87,6 +87,7 @@ class ReplayedArrivals(ArrivalExecutor):
         duration: Duration | None = None,
         rate: Rate | None = None,
         vus: int | None = None,
+        warm_up: Duration | None = None,
     ) -> ReplayedArrivals:
         """See ``Executor.replaced``."""
         return ReplayedArrivals(
@@ -95,7 +96,7 @@ class ReplayedArrivals(ArrivalExecutor):
             duration=self.duration if duration is None else duration,
             max_in_flight=self.max_in_flight,
             when_full=self.when_full,
-            warm_up=self.warm_up,
+            warm_up=self.warm_up if warm_up is None else warm_up,
         )
 
     def due(self, seed: int) -> npt.NDArray[np.int64]:

@@ -77,6 +77,7 @@ class SharedIterations(VuExecutor):
         duration: Duration | None = None,
         rate: Rate | None = None,
         vus: int | None = None,
+        warm_up: Duration | None = None,
     ) -> SharedIterations:
         """See ``Executor.replaced``."""
         return SharedIterations(

@@ -43,15 +43,15 @@ def effects(record: RunRecord) -> Markup | None:
         for found in record.proof.effects
     ]
     columns = [
-        Column("acknowledged work", "words"), Column("acknowledged"), Column("in the database"),
+        Column("acknowledged work", "words"), Column("acknowledged"), Column("there"),
         Column("lost"), Column("unseen"), Column("duplicated"), Column("acknowledged twice"),
         Column("never acknowledged"), Column("waited"),
     ]  # fmt: skip
     return block(
         "Was the work done?",
-        table("Effects in the database", columns, rows),
+        table("Effects", columns, rows),
         *_examples(record.proof.effects),
-        hint="What the server acknowledged, key by key, against what the database has.",
+        hint="What the server acknowledged, key by key, against what the database, or a log, has.",
     )
 
 

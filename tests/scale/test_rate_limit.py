@@ -1,0 +1,77 @@
+"""Rate limit: 200 requests a second from one address, of which certctl's limiter lets 50 through."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_certload import Iteration, Load, RunResult, ms
+from pytest_certload.certctl.api import Certctl
+
+RATE = 200
+#: certctl's defaults: requests a second, and how many more at first.
+LET_THROUGH = 50
+BURST = 100
+LIMITER = "CERTCTL_RATE_LIMIT"
+
+
+@pytest.mark.scale(
+    server_env={
+        f"{LIMITER}_ENABLED": "true",
+        f"{LIMITER}_RPS": str(LET_THROUGH),
+        f"{LIMITER}_BURST": str(BURST),
+    }
+)
+@pytest.mark.tier_acme
+async def test_rate_limit(load: Load, certctl: Certctl) -> None:
+    nonces = load.ledger("nonces")
+    began = await certctl.now()
+
+    async def ask(iteration: Iteration) -> None:
+        async with iteration.client.get(certctl.acme("directory")) as response:
+            await certctl.check_rate_limited(iteration, response)
+            iteration.expect(response, 200, 429)
+            await response.read()
+        if response.status == 200:
+            nonce = response.headers.get("Replay-Nonce")
+            iteration.check(nonce, "a nonce with the directory: Replay-Nonce is there")
+            nonces.acknowledged(nonce)
+
+    async def prove(result: RunResult) -> None:
+        # One that is refused costs the database nothing.
+        await result.effects(
+            nonces,
+            certctl.database,
+            "SELECT nonce FROM acme_nonces WHERE issued_at >= $1",
+            began,
+        )
+
+    load.after_death(prove)
+    load.watch(certctl.audit_backlog(load))
+    result = await load.constant_arrival_rate(
+        ask,
+        rate=RATE,
+        duration="10s",
+        max_in_flight=200,
+        # In it the bucket is emptied, however full it was: from then on what is let through is the rate.
+        warm_up="3s",
+        preflight=certctl.preflight("acme", limited=True),
+    )
+
+    assert result.p95 < ms(500)
+    assert result.error_rate < 0.001
+    await prove(result)
+    wanted = LET_THROUGH * result.duration.total_seconds
+    # What is under way at both ends of the window, and a little for a server that was held up.
+    slack = 5 + 0.02 * wanted
+    let_through = result.statuses.get(200, 0)
+    result.integrity(
+        "requests let through above the limit",
+        actual=max(0, round(let_through - wanted - slack)),
+        expected=0,
+    )
+    result.integrity(
+        "requests refused below the limit",
+        actual=max(0, round(wanted - slack - let_through)),
+        expected=0,
+    )
+    result.caught_up()
