@@ -26,6 +26,8 @@ __all__ = ["SERVERS", "Detection", "Server", "detection", "main"]
 
 RATE, SECONDS = 167, 60
 SLOWDOWN = 0.10
+#: How long a server stays at the pace it has wandered to.
+_WANDER_SECONDS = 5
 _TICKS = 1_000_000  # nanoseconds in the unit of time of the simulations
 #: A method is good enough when it finds as many of the slowdowns, and calls at most the rest different.
 _BAR = 0.95
@@ -79,16 +81,31 @@ def _alike(likeness: float, sigma: float) -> Server:
     """Log-normal times, each like the one before: a server whose pace changes slowly."""
 
     def simulate(random: np.random.Generator, runs: int, count: int) -> Times:
-        noise = random.standard_normal((runs, count))
-        if likeness:
-            fresh = math.sqrt(1 - likeness**2)
-            for number in range(1, count):
-                noise[:, number] = likeness * noise[:, number - 1] + fresh * noise[:, number]
-        return np.exp(sigma * noise)
+        return np.exp(sigma * _noise(random, runs, count, likeness))
 
     return Server(
         name=f"log-normal {sigma:g}, alike {likeness:g}", simulate=simulate, bar=likeness <= 0.8
     )
+
+
+def _wandering() -> Server:
+    """Times that hardly vary, and wander slowly: what the stamping server's were like."""
+
+    def simulate(random: np.random.Generator, runs: int, count: int) -> Times:
+        drift = _noise(random, runs, count, math.exp(-1 / (_WANDER_SECONDS * RATE)))
+        return 20 + 0.1 * drift + random.gamma(2, 0.03, (runs, count))
+
+    return Server(name="20 ms, wanders by 0.1 ms", simulate=simulate, bar=True)
+
+
+def _noise(random: np.random.Generator, runs: int, count: int, likeness: float) -> Times:
+    """Normal noise, each value like the one before."""
+    noise = random.standard_normal((runs, count))
+    if likeness:
+        fresh = math.sqrt(1 - likeness**2)
+        for number in range(1, count):
+            noise[:, number] = likeness * noise[:, number - 1] + fresh * noise[:, number]
+    return noise
 
 
 def _queue(load: str, *, bar: bool) -> Server:
@@ -101,6 +118,7 @@ SERVERS = (
     _alike(0, 0.5),
     _alike(0.5, 0.5),
     _alike(0.8, 0.3),
+    _wandering(),
     _queue("30%", bar=False),
     _queue("50%", bar=False),
     _queue("70%", bar=False),
