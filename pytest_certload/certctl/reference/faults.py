@@ -67,12 +67,12 @@ FAULTS: Mapping[str, Fault] = {
     "status-lost": _always("what an agent says of its job is answered 200 and not stored"),
     "drain-lost": Fault(
         does="of N jobs that the job processor has claimed, one is not done and stays Running",
-        every=100,
+        every=50,
     ),
     "drain-twice": Fault(
-        does="of N jobs that the job processor has claimed, one is done twice", every=100
+        does="of N jobs that the job processor has claimed, one is done twice", every=50
     ),
-    "drain-slow": _always("the job processor does one job at a time, after a pause of 30 ms"),
+    "drain-slow": _always("the job processor does one job at a time, after a pause of 60 ms"),
     "bulk-other-owner": _always(
         "bulk-renew by an owner renews the oldest certificates, whoever owns them"
     ),

@@ -26,7 +26,7 @@ __all__ = ["JobProcessor"]
 
 _JITTER = 0.1
 _TICK_SECONDS = 120.0
-_SLOW_SECONDS = 0.03
+_SLOW_SECONDS = 0.06
 _CLAIM = (
     f"SELECT {', '.join(JOB_COLUMNS)} FROM jobs WHERE status = 'Pending'"
     " ORDER BY scheduled_at ASC FOR UPDATE SKIP LOCKED LIMIT {}"
