@@ -37,18 +37,21 @@ async def test_acme_limits(load: Load, certctl: Certctl) -> None:
     refusals: list[str] = []
     nonces: list[str] = []
 
-    async def enter(iteration: Iteration) -> tuple[Directory, str]:
-        async with iteration.step("account"):
-            async with iteration.client.get(certctl.acme("directory")) as response:
-                iteration.expect(response, 200)
-                directory = Directory.of(await response.json())
-            account = await AcmeClient(iteration, directory, key, Tally()).new_account()
-        known.append((directory, account.url))
-        return known[0]
+    async def enter(iteration: Iteration) -> None:
+        async with turn:
+            if known:
+                return
+            async with iteration.step("account"):
+                async with iteration.client.get(certctl.acme("directory")) as response:
+                    iteration.expect(response, 200)
+                    directory = Directory.of(await response.json())
+                account = await AcmeClient(iteration, directory, key, Tally()).new_account()
+            known.append((directory, account.url))
 
     async def order(iteration: Iteration) -> None:
-        async with turn:
-            directory, account = known[0] if known else await enter(iteration)
+        if not known:
+            await enter(iteration)
+        directory, account = known[0]
         # A refusal brings no nonce, so each attempt fetches its own.
         async with iteration.step("new-nonce"):
             async with iteration.client.head(directory.new_nonce) as response:
