@@ -10,11 +10,14 @@ import argparse
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from bench.coverage import QUEUES, Times
+from bench.real_pairs import Plan, make_runs, pairs_of, told_of
 from pytest_certload.stats.difference import Difference, Estimate, in_proportion
 from pytest_certload.stats.percentile import percentile
 from pytest_certload.stats.uncertainty import interval
@@ -23,6 +26,8 @@ __all__ = ["SERVERS", "Detection", "Server", "detection", "main"]
 
 RATE, SECONDS = 167, 60
 SLOWDOWN = 0.10
+#: How long a server stays at the pace it has wandered to.
+_WANDER_SECONDS = 5
 _TICKS = 1_000_000  # nanoseconds in the unit of time of the simulations
 #: A method is good enough when it finds as many of the slowdowns, and calls at most the rest different.
 _BAR = 0.95
@@ -76,16 +81,31 @@ def _alike(likeness: float, sigma: float) -> Server:
     """Log-normal times, each like the one before: a server whose pace changes slowly."""
 
     def simulate(random: np.random.Generator, runs: int, count: int) -> Times:
-        noise = random.standard_normal((runs, count))
-        if likeness:
-            fresh = math.sqrt(1 - likeness**2)
-            for number in range(1, count):
-                noise[:, number] = likeness * noise[:, number - 1] + fresh * noise[:, number]
-        return np.exp(sigma * noise)
+        return np.exp(sigma * _noise(random, runs, count, likeness))
 
     return Server(
         name=f"log-normal {sigma:g}, alike {likeness:g}", simulate=simulate, bar=likeness <= 0.8
     )
+
+
+def _wandering() -> Server:
+    """Times that hardly vary, and wander slowly: what the stamping server's were like."""
+
+    def simulate(random: np.random.Generator, runs: int, count: int) -> Times:
+        drift = _noise(random, runs, count, math.exp(-1 / (_WANDER_SECONDS * RATE)))
+        return 20 + 0.1 * drift + random.gamma(2, 0.03, (runs, count))
+
+    return Server(name="20 ms, wanders by 0.1 ms", simulate=simulate, bar=True)
+
+
+def _noise(random: np.random.Generator, runs: int, count: int, likeness: float) -> Times:
+    """Normal noise, each value like the one before."""
+    noise = random.standard_normal((runs, count))
+    if likeness:
+        fresh = math.sqrt(1 - likeness**2)
+        for number in range(1, count):
+            noise[:, number] = likeness * noise[:, number - 1] + fresh * noise[:, number]
+    return noise
 
 
 def _queue(load: str, *, bar: bool) -> Server:
@@ -98,6 +118,7 @@ SERVERS = (
     _alike(0, 0.5),
     _alike(0.5, 0.5),
     _alike(0.8, 0.3),
+    _wandering(),
     _queue("30%", bar=False),
     _queue("50%", bar=False),
     _queue("70%", bar=False),
@@ -166,16 +187,31 @@ def main(words: Sequence[str] | None = None) -> int:
         "--count", type=int, default=RATE * SECONDS, help="requests a run (default: 167/s × 60 s)"
     )
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument(
-        "--engine", type=int, metavar="PAIRS",
-        help="instead: so many pairs of real runs on the stamping server, three runs a pair",
+    real = parser.add_argument_group("real runs on the stamping server, instead of simulated ones")
+    real.add_argument(
+        "--engine", type=int, metavar="PAIRS", help="so many pairs, three runs a pair"
+    )
+    real.add_argument(
+        "--seconds", type=float, default=SECONDS, help="length of a run (default: 60)"
+    )
+    real.add_argument(
+        "--folder", type=Path, default=Path("bench-results") / "regression",
+        help="keeps the summaries of runs; those that are there are not made again "
+        "(default: bench-results/regression)",
     )  # fmt: skip
-    parser.add_argument(
-        "--seconds", type=float, default=SECONDS, help="length of a real run (default: 60)"
+    real.add_argument(
+        "--runs", type=int, metavar="N", help="make at most so many runs now (default: all)"
     )
     arguments = parser.parse_args(words)
     if arguments.engine is not None:
-        return _engine(arguments.engine, arguments.seconds)
+        plan = Plan(
+            pairs=arguments.engine,
+            rate=RATE,
+            seconds=arguments.seconds,
+            slowdown=SLOWDOWN,
+            folder=arguments.folder,
+        )
+        return _engine(plan, arguments.runs)
     print(
         f"{arguments.pairs} pairs of runs of {arguments.count:,} requests; p95 of the second one as it "
         f"is, and {SLOWDOWN:.0%} slower"
@@ -210,14 +246,25 @@ def main(words: Sequence[str] | None = None) -> int:
     return 1 if missed else 0
 
 
-def _engine(pairs: int, seconds: float) -> int:
-    from bench.real_pairs import made_pairs, told_of
-
-    equal, slower = made_pairs(pairs=pairs, rate=RATE, seconds=seconds, slowdown=SLOWDOWN)
-    print(f"real runs of {RATE}/s for {seconds:g} s; p95 of the second one of each pair")
-    print(f"equal:  {told_of(equal)}")
-    print(f"slower: {told_of(slower)}")
-    return 0
+def _engine(plan: Plan, most: int | None) -> int:
+    """Make real runs, and say what comparing them says. Returns 1 when a bar is missed."""
+    print(f"{plan.pairs} pairs, runs of {plan.rate}/s for {plan.seconds:g} s, in {plan.folder}")
+    make_runs(plan, most=most, say=partial(print, flush=True))
+    pairs = pairs_of(plan)
+    if not pairs:
+        print("no pair is whole yet")
+        return 0
+    equal = told_of([(pair.before, pair.equal) for pair in pairs])
+    slower = told_of([(pair.before, pair.slower) for pair in pairs])
+    print(f"p95 of the second run of each pair beside the first\nequal:  {equal}\nslower: {slower}")
+    missed = []
+    if equal.higher + equal.lower > (1 - _BAR) * len(pairs):
+        missed.append(f"{equal.higher + equal.lower} of {len(pairs)} equal pairs called different")
+    if slower.higher < _BAR * len(pairs):
+        missed.append(f"{slower.higher} of {len(pairs)} slowdowns of {plan.slowdown:.0%} found")
+    for text in missed:
+        print(f"bar missed: {text}")
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":

@@ -52,12 +52,14 @@ class Cost:
     Attributes:
         meanwhile: Seconds that were spent while the load went on, to fold samples that are not kept.
         seconds: From the last row to the files.
+        cpu: CPU time of that, seconds: what it would take at best if nothing else ran.
         before: Bytes that the process held before, the rows among them.
         peak: The most bytes that it held meanwhile.
     """
 
     meanwhile: float
     seconds: float
+    cpu: float
     before: int
     peak: int
 
@@ -74,7 +76,7 @@ class Cost:
     def __str__(self) -> str:
         folded = f"{self.meanwhile:.1f} s during the load, " if self.meanwhile else ""
         return (
-            f"{folded}{self.seconds:.1f} s at its end, {self.added / 1e6:,.0f} MB more than the "
+            f"{folded}{self.seconds:.1f} s at its end ({self.cpu:.1f} s of CPU time), {self.added / 1e6:,.0f} MB more than the "
             f"{self.before / 1e6:,.0f} MB there were" + ("; bar missed" if self.missed else "")
         )
 
@@ -126,7 +128,7 @@ def summarized(rows: Rows, folder: Path, *, steps: Sequence[str] = (), keep: boo
     Path("/proc/self/clear_refs").write_text("5", "ascii")  # the peak begins anew
     begin = time.perf_counter()
     fold = None if keep else _folded(rows, names, end)
-    over = time.perf_counter()
+    over, cpu = time.perf_counter(), time.process_time()
     if fold is not None:
         report = _report(fold.figures(steps=names), None, end)
     else:
@@ -147,6 +149,7 @@ def summarized(rows: Rows, folder: Path, *, steps: Sequence[str] = (), keep: boo
     return Cost(
         meanwhile=over - begin if fold else 0.0,
         seconds=time.perf_counter() - over,
+        cpu=time.process_time() - cpu,
         before=before,
         peak=_resident("VmHWM"),
     )

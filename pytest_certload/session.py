@@ -595,7 +595,9 @@ class Load:
             token = settings.token if scenario.base_url is None else None
             endpoint = Endpoint(base_url=base_url, ca_path=ca_path, token=token)
         elif self._endpoint is not None:
-            return self._endpoint
+            # The stack's own has the stack's CA; the marker's may have one of the call's.
+            own_ca = options.ca is not None and not self._stack
+            return replace(self._endpoint, ca_path=ca_path) if own_ca else self._endpoint
         elif settings.base_url is not None:
             endpoint = Endpoint(base_url=settings.base_url, ca_path=ca_path, token=settings.token)
         else:

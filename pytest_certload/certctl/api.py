@@ -303,7 +303,7 @@ class Certctl:
     # Audit log.
 
     def audit_backlog(
-        self, load: Load, *, limit: object = None, unaudited: Collection[int] = NOT_AUDITED
+        self, load: Load, *, limit: object = None, unaudited: tuple[int, ...] = NOT_AUDITED
     ) -> Backlog:
         """Watches whether each request of a load gets its audit row, and the chain of the rows.
 

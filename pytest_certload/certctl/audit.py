@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from time import monotonic
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from pytest_certload.database import Database
 from pytest_certload.engine.traffic import Traffic
 
-__all__ = ["AuditRows", "acknowledged", "at_most", "find_break"]
+__all__ = ["NOT_AUDITED", "AuditRows", "acknowledged", "at_most", "find_break"]
 
 #: What is refused before a request is anybody's leaves no row: 401, and 429 of the global limiter.
 NOT_AUDITED = (401, 429)
@@ -84,7 +84,7 @@ def _digest(row_hash: str) -> int:
     return int(row_hash[:16] or "0", 16)
 
 
-def acknowledged(traffic: Traffic, unaudited: Collection[int] = NOT_AUDITED) -> int:
+def acknowledged(traffic: Traffic, unaudited: tuple[int, ...] = NOT_AUDITED) -> int:
     """How many rows there must be: one for each answer to a request that was somebody's.
 
     Args:
@@ -94,7 +94,7 @@ def acknowledged(traffic: Traffic, unaudited: Collection[int] = NOT_AUDITED) -> 
     return traffic.answered(but=unaudited)
 
 
-def at_most(traffic: Traffic, unaudited: Collection[int] = NOT_AUDITED) -> int:
+def at_most(traffic: Traffic, unaudited: tuple[int, ...] = NOT_AUDITED) -> int:
     """How many rows there may be: a request without an answer may have one."""
     return acknowledged(traffic, unaudited) + traffic.unanswered
 

@@ -321,8 +321,10 @@ def failures(samples: Samples) -> Counter[frozenset[int]]:
 
 
 def _counted(column: npt.NDArray[Any]) -> dict[int, int]:
-    values, counts = np.unique(column, return_counts=True)
-    return dict(zip(values.tolist(), counts.tolist(), strict=True))
+    # Small numbers: to count them takes a quarter of the time that sorting them does.
+    counts = np.bincount(column)
+    values = np.flatnonzero(counts)
+    return dict(zip(values.tolist(), counts[values].tolist(), strict=True))
 
 
 def _added(one: Mapping[Any, int], other: Mapping[Any, int]) -> dict[Any, int]:

@@ -32,6 +32,8 @@ _ENOUGH_BEYOND = 30
 #: With fewer the run is cut in as many parts, each of which has so many samples beyond the percentile.
 _PARTS = 10
 _BEYOND_IN_PART = 10
+#: What a run did not see lies so many times farther out than its parts lie apart, times the chance of that.
+_UNSEEN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,8 +190,8 @@ def _ends_of_parts(
     2014), and how far these lie apart says how much it wanders, in nanoseconds and not in ranks: times
     that hardly vary, and drift by a hair for minutes, are all alike and yet well known. What the run did not
     see may lie farther out, the more so the likelier it is that no independent sample was beyond the
-    percentile. As far again as the parts lie apart, where that is as likely as not, is enough on every queue
-    of ``bench.coverage``; no theorem says so.
+    percentile: three times as far as the parts lie apart, the farthest at either side left out as it may
+    have been disturbed, times that chance, is enough on every queue of ``bench.coverage``; no theorem says so.
 
     Returns:
         None twice if the run is too short to be cut; None below if that end is not above 0.
@@ -197,11 +199,11 @@ def _ends_of_parts(
     share = percent / 100
     if len(times) * min(share, 1 - share) < _PARTS * _BEYOND_IN_PART:
         return None, None
-    own = [percentile(part, percent) for part in np.array_split(times, _PARTS)]
-    seen = [value for value in own if value is not None]
-    least, most = min(seen), max(seen)
-    low = math.floor(least - 2 * (1 - share) ** effective * (most - least))
-    high = math.ceil(most + 2 * share**effective * (most - least))
+    parts = (percentile(part, percent) for part in np.array_split(times, _PARTS))
+    least, *some, most = sorted(part for part in parts if part is not None)
+    apart = some[-1] - some[0]
+    low = math.floor(least - _UNSEEN * (1 - share) ** effective * apart)
+    high = math.ceil(most + _UNSEEN * share**effective * apart)
     return low if low > 0 else None, high
 
 

@@ -23,10 +23,10 @@ def test_all_rows_are_summarized(tmp_path: Path, keep: bool) -> None:
 
 
 def test_a_missed_bar_is_said() -> None:
-    cost = Cost(meanwhile=0.0, seconds=1.0, before=10**9, peak=10**9 + BAR_BYTES + 1)
+    cost = Cost(meanwhile=0.0, seconds=1.0, cpu=1.0, before=10**9, peak=10**9 + BAR_BYTES + 1)
     assert cost.missed
     assert str(cost).endswith("than the 1,000 MB there were; bar missed")
-    assert not Cost(meanwhile=9.0, seconds=1.0, before=10**9, peak=10**9).missed
+    assert not Cost(meanwhile=9.0, seconds=1.0, cpu=1.0, before=10**9, peak=10**9).missed
 
 
 def test_each_case_has_a_process(capfd: pytest.CaptureFixture[str]) -> None:

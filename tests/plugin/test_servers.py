@@ -131,16 +131,21 @@ def test_each_scenario_goes_to_its_own(
     }
 
 
-def test_others_go_to_the_runs(pytester: pytest.Pytester, target: Target, secure: Secure) -> None:
+@pytest.mark.parametrize(
+    ("options", "argument"), [("ca=Path({ca!r})", "-q"), ("", "--certload-ca={ca}")]
+)
+def test_others_go_to_the_runs(
+    pytester: pytest.Pytester, target: Target, secure: Secure, options: str, argument: str
+) -> None:
     source = TWO.format(
         mark=f'(base_url="{secure.base_url}")',
         one=target.base_url,
         two=None,
-        options=f"ca=Path({str(secure.ca_path)!r})",
+        options=options.format(ca=str(secure.ca_path)),
     ).replace('base_url.startswith("https")', "(base_url is None)")
     pytester.makepyfile(test_it=source)
     result = pytester.runpytest(
-        "-m", "scale", "--certload-token", "known", f"--certload-ca={secure.ca_path}"
+        "-m", "scale", "--certload-token", "known", argument.format(ca=secure.ca_path)
     )
     result.assert_outcomes(passed=1)
     assert (target.seen, secure.tokens) == (["/one"] * 4, ["Bearer known"] * 4)

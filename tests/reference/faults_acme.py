@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -17,11 +18,31 @@ if TYPE_CHECKING:
 LIMITS = "CERTCTL_ACME_SERVER_RATE_LIMIT_"
 #: Variables that a server needs to show a fault.
 VARIABLES: Mapping[str, Mapping[str, str]] = {
+    "limiter-lax": {
+        "CERTCTL_RATE_LIMIT_ENABLED": "true",
+        "CERTCTL_RATE_LIMIT_RPS": "1",
+        "CERTCTL_RATE_LIMIT_BURST": "1",
+    },
     "acme-limit-off": {f"{LIMITS}CONCURRENT_ORDERS": "1", f"{LIMITS}ORDERS_PER_HOUR": "1"},
     "acme-429-shape": {f"{LIMITS}CONCURRENT_ORDERS": "1"},
 }
 #: Of the serial 12, in hex.
 RENEWAL_ID = "AAAA.Eg"
+
+
+def limiter_lax(server: Server) -> None:
+    path = "/api/v1/auth/check"
+
+    def refused() -> bool:
+        return server.get(path).status == 429
+
+    while not refused():
+        pass
+    began = time.monotonic()
+    while refused():
+        pass
+    # A token a second, twice as fast.
+    assert time.monotonic() - began < 0.9
 
 
 def renewal_window_late(server: Server) -> None:
@@ -103,6 +124,7 @@ def other_key(server: Server) -> None:
 
 
 EFFECTS: Mapping[str, Callable[[Server], None]] = {
+    "limiter-lax": limiter_lax,
     "renewal-window-late": renewal_window_late,
     "acme-nonce-reused": nonce_reused,
     "acme-bad-nonce": bad_nonce,

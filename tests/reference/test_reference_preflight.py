@@ -143,7 +143,7 @@ def test_a_good_server_passes_and_nothing_is_left_behind(
         }
         assert added == expected[kind]
         assert found["identity"].detail.startswith("certctl reference server")
-        assert found["limiter"].detail.startswith("150 requests in ")
+        assert re.match(r"\d+ requests in ", found["limiter"].detail)
     assert traces(own.database) == before
 
 

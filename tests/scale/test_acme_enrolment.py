@@ -89,7 +89,8 @@ async def test_acme_enrolment(load: Load, certctl: Certctl) -> None:
     assert result.p95 < seconds(3)
     assert result.p99 < seconds(5)
     assert result.error_rate < 0.001
-    result.integrity("wrong certificates", actual=issued.faults(trial.chain), expected={})
+    if trial.finalizes:
+        result.integrity("wrong certificates", actual=issued.faults(trial.chain), expected={})
     await prove(result)
     result.integrity("fresh nonces that were refused", actual=tally.bad_nonces, expected=0)
     result.caught_up()

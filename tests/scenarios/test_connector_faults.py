@@ -43,7 +43,7 @@ def certload_connectors(request):
     face = request.config.stash[FACE]
     try:
         with open_connectors(
-            face.settings.stack_request(), announce=face.announce, **options
+            face.settings.stack_request(), announce=face.voice.announce, **options
         ) as connectors:
             beside = threading.Thread(target=meanwhile, args=(connectors,))
             beside.start()

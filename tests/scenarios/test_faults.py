@@ -14,7 +14,14 @@ from pathlib import Path
 import pytest
 
 from pytest_certload.certctl.reference.faults import FAULTS
-from tests.scenarios import faults_acme, faults_agents, faults_api, faults_fleet, faults_scale
+from tests.scenarios import (
+    faults_acme,
+    faults_agents,
+    faults_api,
+    faults_fleet,
+    faults_limits,
+    faults_scale,
+)
 from tests.scenarios.caught import STACK, Caught, Run
 from tests.scenarios.fault_session import Plan, plan_arguments
 from tests.scenarios.faults_acme import ENROLMENT
@@ -28,6 +35,7 @@ RUNS: tuple[Run, ...] = (
     *faults_api.RUNS,
     *faults_acme.RUNS,
     *faults_fleet.RUNS,
+    *faults_limits.RUNS,
 )
 
 

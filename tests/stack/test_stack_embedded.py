@@ -184,7 +184,7 @@ class TestThatIsPutBack:
     def test_answers_at_its_address_on_a_clone(self, stack: Stack, place: Path) -> None:
         assert stack.restore is not None
         first = servers_in(place)
-        execute(stack, "DELETE FROM agents")
+        execute(stack, "TRUNCATE agents CASCADE")
         assert get(stack.endpoint, PRODUCT.authorised_path).status == 200
         assert stack.restore({}).startswith("template, cloned in ")
         assert servers_in(place) != first, "it was started anew"

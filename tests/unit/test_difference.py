@@ -92,3 +92,13 @@ def test_the_verdict_is_about_no_change(
     low: float | None, high: float | None, verdict: str
 ) -> None:
     assert Difference(value=0.0, low=low, high=high).verdict == verdict
+
+
+def test_what_no_machine_repeats_is_no_change() -> None:
+    before = Estimate(value=1000.0, low=999.5, high=1000.5)
+    near, far = (Estimate(value=v, low=v - 0.5, high=v + 0.5) for v in (1004.0, 1008.0))
+    assert in_proportion(near, before).verdict == "same"
+    assert in_proportion(far, before).verdict == "higher"
+    assert in_proportion(before, far).verdict == "lower"
+    # A difference of shares is as it is: one request in a thousand more may fail by no chance.
+    assert between(near, before).verdict == "higher"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_certload.stats.percentile import percentile, rank
+from pytest_certload.stats.percentile import counted_below, percentile, percentiles, rank
 
 times = st.lists(st.integers(0, 2**62), min_size=1, max_size=200)
 percents = st.one_of(st.integers(0, 100).map(float), st.decimals(0, 100, places=3).map(float))
@@ -66,3 +66,21 @@ def test_what_is_no_percentage(percent: float) -> None:
 
 def test_no_samples_have_no_percentile() -> None:
     assert percentile(np.array([], np.int64), 95) is None
+
+
+@given(times, st.lists(percents, min_size=1, max_size=5))
+def test_several_are_as_each_by_itself(values: list[int], wanted: list[float]) -> None:
+    column = np.array(values, np.int64)
+    assert percentiles(column, wanted) == [percentile(column, percent) for percent in wanted]
+
+
+def test_several_of_no_samples() -> None:
+    assert percentiles(np.empty(0, np.int64), [50, 95]) == [None, None]
+    with pytest.raises(ValueError, match="is not a percentage"):
+        percentiles(np.empty(0, np.int64), [50, 101])
+
+
+@given(times, st.lists(st.integers(0, 2**62), min_size=1, max_size=9).map(sorted))
+def test_counted_below_edges(values: list[int], edges: list[int]) -> None:
+    found = counted_below(np.array(values, np.int64), edges)
+    assert found.tolist() == [sum(value < edge for value in values) for edge in edges]

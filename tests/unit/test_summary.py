@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from pytest_certload.samples import Connections, Observation, Outcome, Samples
+from pytest_certload.stats.distribution import ExactTimes
 from pytest_certload.stats.figures import figures_of
 from pytest_certload.stats.summary import StepSummary
 from pytest_certload.stats.summary import summarize as summarize_figures
+from pytest_certload.stats.uncertainty import interval
 
 MS = 1_000_000
 NO_CONNECTIONS = Connections.from_table(np.empty((0, 5), np.int64))
@@ -126,3 +129,22 @@ def test_nothing_at_all() -> None:
     assert (summary.count, summary.errors, summary.error_rate, summary.rate) == (0, 0, None, 0)
     assert summary.response_time.count == 0
     assert summary.response_time.p95 is None
+
+
+def test_times_are_read_when_they_are_asked_for_and_not_kept() -> None:
+    reads = 0
+
+    def read() -> npt.NDArray[np.int64]:
+        nonlocal reads
+        reads += 1
+        return np.arange(1_000, 0, -1)
+
+    times = ExactTimes(read, lambda: np.arange(1_000, 0, -1))
+    assert (times.count, times.min, times.max, times.mean) == (1_000, 1, 1_000, 500.5)
+    assert (times.percentile(50), times.percentile(95), reads) == (500, 950, 1)
+    assert times.percentiles([95, 99.9, 10]) == [950, 999, 100]
+    assert (times.percentile(10), reads) == (100, 2)
+    found = times.interval(95)
+    assert found == interval(np.arange(1, 1_001), 95), "in the order in which they were due"
+    assert (times.interval(50) is not None, reads) == (True, 3)
+    assert times.below([1, 2, 1_001]) == [0, 1, 1_000]

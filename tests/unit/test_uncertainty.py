@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_certload.stats.percentile import percentile
-from pytest_certload.stats.uncertainty import Interval, interval, share_interval, smallest_count
+from pytest_certload.stats.uncertainty import (
+    Interval,
+    _ranks,
+    interval,
+    intervals,
+    share_interval,
+    smallest_count,
+)
 
 times = st.lists(st.integers(0, 10**12), min_size=1, max_size=200).map(
     lambda values: np.array(values, np.int64)
@@ -96,6 +103,76 @@ def test_the_ranks_are_those_of_the_binomial() -> None:
     if found.effective == 1_000:
         assert (found.low, found.high) == (468, 531)
     assert math.isclose(found.confidence, 0.95)
+
+
+@given(st.integers(1, 300), st.sampled_from([1.0, 50.0, 95.0, 99.0, 99.9]))
+def test_ranks_leave_out_as_much_as_they_may(count: int, percent: float) -> None:
+    below, above = _ranks(count, percent)
+    share = percent / 100
+    chances = [
+        math.comb(count, k) * share**k * (1 - share) ** (count - k) for k in range(count + 1)
+    ]
+    # So many of them are fewer than ``below``, or ``above`` and more, in one of forty runs at either side.
+    assert sum(chances[:below]) < 0.025 + 1e-9 <= sum(chances[: below + 1]) + 2e-9
+    assert sum(chances[:above]) > 0.975 - 1e-9 >= sum(chances[: above - 1]) - 2e-9
+
+
+def test_of_very_many_the_ranks_are_those_of_the_normal_distribution() -> None:
+    width = 1.96 * math.sqrt(10_000_000 * 0.95 * 0.05)
+    assert _ranks(10_000_000, 95) == pytest.approx((9_500_000 - width, 9_500_000 + width), abs=3)
+
+
+class TestTimesThatWander:
+    def wandering(self, count: int, *, by: float, noise: float) -> npt.NDArray[np.int64]:
+        """20 ms, up and down again four times, and a little noise."""
+        random = np.random.default_rng(7)
+        wave = np.sin(np.arange(count) * 8 * np.pi / count)
+        times = 20 + by * wave + random.gamma(2, noise, count)
+        return (times * 1_000_000).astype(np.int64)
+
+    def test_are_known_well_though_they_are_all_alike(self) -> None:
+        values = self.wandering(10_000, by=0.1, noise=0.02)
+        found, p95 = interval(values, 95), percentile(values, 95)
+        assert found.effective < 72, "by ranks nothing would bound it above"
+        assert p95 is not None
+        assert found.low is not None
+        assert found.high is not None
+        assert p95 * 0.98 < found.low <= p95 <= found.high < p95 * 1.02
+
+    def test_show_beneath_noise_that_hides_them_from_one_sample_to_the_next(self) -> None:
+        still, moving = (
+            interval(self.wandering(10_000, by=by, noise=0.1), 95) for by in (0.0, 0.05)
+        )
+        assert still.effective > 5_000
+        assert moving.effective < 2_500
+
+    def test_a_disturbed_part_stretches_the_interval_to_itself_and_not_far_beyond(self) -> None:
+        values = self.wandering(10_000, by=0.1, noise=0.02)
+        values[4_000:4_400] += 5_000_000
+        found = interval(values, 95)
+        assert found.high is not None
+        assert found.high < 26_500_000
+
+    @given(st.integers(2_000, 4_000), st.floats(0, 1), st.integers(0, 2**32 - 1))
+    def test_the_estimate_lies_among_the_parts(self, count: int, drift: float, seed: int) -> None:
+        random = np.random.default_rng(seed)
+        values = (20 + drift * np.cumsum(random.standard_normal(count)) / 10) * 1_000_000
+        times = np.maximum(values, 0).astype(np.int64) + random.integers(0, 1_000, count)
+        found, estimate = interval(times, 95), percentile(times, 95)
+        assert estimate is not None
+        assert found.low is None or 0 < found.low <= estimate
+        assert found.high is not None
+        assert estimate <= found.high
+
+    def test_too_few_are_not_cut(self) -> None:
+        found = interval(np.arange(1, 1_900) * 1_000, 95)
+        assert found.high is None
+
+
+def test_several_intervals_are_those_that_each_has_by_itself() -> None:
+    values = np.random.default_rng(8).permutation(5_000)
+    together = intervals(values, [50, 95, 99])
+    assert together == {percent: interval(values, percent) for percent in (50, 95, 99)}
 
 
 def test_a_share_of_none_and_of_all_is_not_certain() -> None:

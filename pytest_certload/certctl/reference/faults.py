@@ -33,7 +33,9 @@ def _always(does: str) -> Fault:
 
 #: Every fault that can be switched on. They prove the scenarios, not the server.
 FAULTS: Mapping[str, Fault] = {
-    "forbid-writes": _always("every POST is answered 403, as to a key that may only read"),
+    "forbid-writes": _always(
+        "every POST of the API is answered 403, as to a key that may only read"
+    ),
     "read-only-key": _always("no key is an administrator's, as if `:admin` had been left out"),
     "error-500": _always("every POST is answered 500"),
     "html-directory": _always("the ACME directory is the dashboard's start page, 200 `text/html`"),
