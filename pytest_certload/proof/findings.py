@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 __all__ = [
@@ -380,6 +380,8 @@ class Proof:
 def read_finding(kind: type[T], document: object) -> T:
     """A record from the plain data that ``dataclasses.asdict`` and JSON make of it.
 
+    What has a default came later, so it may be missing.
+
     Raises:
         TypeError: It is not such data.
         KeyError: A field is missing.
@@ -401,6 +403,10 @@ def _read(kind: Any, value: Any) -> Any:
         if not isinstance(value, Mapping):
             raise TypeError(f"{value!r} is no {kind.__name__}")
         hints = get_type_hints(kind)
-        known = {f.name: _read(hints[f.name], value[f.name]) for f in fields(kind)}
+        known = {
+            f.name: _read(hints[f.name], value[f.name])
+            for f in fields(kind)
+            if f.name in value or (f.default is MISSING and f.default_factory is MISSING)
+        }
         return kind(**known)
     return value

@@ -275,8 +275,6 @@ class RunRecord:
                 **document,
             }
         try:
-            if version < 4:
-                document = {**document, "proof": _proof_before_4(document["proof"])}
             generator = document["generator"]
             return cls(
                 **{
@@ -352,12 +350,6 @@ def _columns(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tuples(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
-
-
-def _proof_before_4(document: Mapping[str, Any]) -> dict[str, Any]:
-    """When work was done that waited for the load is not known."""
-    backlogs = [{"done_after": {}, **backlog} for backlog in document["backlogs"]]
-    return {**document, "backlogs": backlogs}
 
 
 def _from_version_1(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -442,8 +442,8 @@ class TestTheDocument:
             del backlog["done_after"]
         read = RunRecord.from_dict({**old, "schema_version": 3})
         assert [backlog.done_after for backlog in read.proof.backlogs] == [{}, {}]
-        del old["proof"]["backlogs"]
-        with pytest.raises(ReportError, match="not a summary of pytest-certload: KeyError"):
+        del old["proof"]["backlogs"][0]["wanted"]
+        with pytest.raises(ReportError, match="not a summary of pytest-certload: KeyError: 'wante"):
             RunRecord.from_dict({**old, "schema_version": 3})
 
     def test_an_older_one_is_read_with_what_it_has(self) -> None:

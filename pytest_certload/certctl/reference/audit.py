@@ -120,7 +120,9 @@ class AuditLog:
             await connection.execute(_INSERT, *row)
 
     @asynccontextmanager
-    async def transaction(self, connection: Any) -> AsyncIterator[Note]:
+    async def transaction(
+        self, connection: Any, *, actor_type: str = "User"
+    ) -> AsyncIterator[Note]:
         """A transaction whose last statement is its audit row: what is yielded writes it.
 
         The chain's lock is held until the transaction is committed.
@@ -135,7 +137,7 @@ class AuditLog:
                 details: Mapping[str, object],
             ) -> None:
                 await committed.enter_async_context(self._turn)
-                row = self._row(actor, "User", action, resource_type, resource_id, details)
+                row = self._row(actor, actor_type, action, resource_type, resource_id, details)
                 await connection.execute(_INSERT, *row)
 
             yield note

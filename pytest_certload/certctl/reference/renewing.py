@@ -149,7 +149,10 @@ class RenewalWork:
     async def _store(self, job: Any, certificate: Any, issued: Issued, key: str) -> None:
         """Version, certificate and audit row, all or nothing. The version keeps the key, for agents."""
         now = self._clock()
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with (
+            self._pool.acquire() as connection,
+            self._audit.transaction(connection, actor_type="System") as note,
+        ):
             await store_version(
                 connection,
                 self._id("certver"),
@@ -166,8 +169,7 @@ class RenewalWork:
                 last_renewal_at=now,
                 updated_at=now,
             )
-            await self._audit.write(
-                connection,
+            await note(
                 "system",
                 "renewal_job_completed",
                 "certificate",
@@ -178,7 +180,6 @@ class RenewalWork:
                     "not_after": issued.not_after.isoformat(),
                     "keygen_mode": "server",
                 },
-                actor_type="System",
             )
 
     def _id(self, kind: str) -> str:

@@ -1,0 +1,39 @@
+"""The fleet of certificates becomes just as large as a test asks, larger or smaller than it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_certload.certctl.enlarge import enlarge
+from pytest_certload.database import SessionDatabase
+
+pytestmark = pytest.mark.asyncio
+
+SEEDS = Path(__file__).parents[2] / "seed"
+
+
+async def test_a_fleet_of_each_size_and_a_page_before_it(certctl_database: str) -> None:
+    database = SessionDatabase(certctl_database)
+    async with database.connect() as connection:
+        for name in ("00_base.sql", "01_bulk_renewal_certs.sql"):
+            await connection.execute((SEEDS / name).read_text("utf-8"))
+    count = "SELECT count(*) FROM managed_certificates WHERE team_id = 't-loadtest'"
+    for size, added in ((10_400, 450), (10_400, 0), (10_800, 400), (10_000, 0)):
+        before = await database.fetchval(count)
+        assert await enlarge(database, size) == added
+        assert await database.fetchval(count) == size + 50, f"after {before}"
+    await enlarge(database, 10_400)
+    page = await database.fetch(
+        "SELECT owner_id, status FROM managed_certificates ORDER BY created_at LIMIT 50"
+    )
+    assert {tuple(row.values()) for row in page} == {("o-loadtest-front", "RenewalInProgress")}
+    oldest = await database.fetch(
+        "SELECT id FROM managed_certificates WHERE owner_id = 'o-loadtest-007' "
+        "ORDER BY created_at LIMIT 50"
+    )
+    assert all(row["id"].startswith("cert-loadtest-bulk-") for row in oldest)
+    owned = "SELECT count(*) FROM managed_certificates WHERE owner_id = 'o-loadtest-007'"
+    assert await database.fetchval(owned) == 52
+    assert not await database.fetchval("SELECT count(*) FROM jobs")
