@@ -214,11 +214,10 @@ class Samples:
         A step belongs where its iteration does, also when it began later. Iterations are numbered
         in the order of their due times.
         """
-        inside = self.iterations
-        inside = inside.select((inside.due >= begin) & (inside.due < end))
-        if not len(inside):
+        indices = self.index[(self.step == ITERATION) & (self.due >= begin) & (self.due < end)]
+        if not len(indices):
             return self.select(np.zeros(len(self), np.bool_))
-        first, last = inside.index.min(), inside.index.max()
+        first, last = indices.min(), indices.max()
         return self.select((self.index >= first) & (self.index <= last))
 
     @cached_property

@@ -9,6 +9,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from pytest_certload.errors import ConfigurationError, ScenarioError
 from pytest_certload.samples import ITERATION, Connections, Outcome, Samples
 from pytest_certload.stats.figures import RunFigures, figures_of
@@ -350,7 +353,7 @@ class ScenarioRun:
     ) -> WorkerReport:
         samples, connections = rows()
         samples = samples.window(*self._window())
-        connections = _of_rows(connections, samples.iterations)
+        connections = _of_iterations(connections, samples.index[samples.step == ITERATION])
         figures = figures_of(samples, connections, window_end=measure_to)
         return self._report(figures, (samples, connections), measure_to, errors)
 
@@ -444,10 +447,10 @@ def merge(reports: Mapping[str, WorkerReport], *, name: str) -> WorkerReport:
     )
 
 
-def _of_rows(connections: Connections, rows: Samples) -> Connections:
-    if not len(rows):
+def _of_iterations(connections: Connections, indices: npt.NDArray[np.int64]) -> Connections:
+    if not len(indices):
         return connections.select(connections.index < 0)
-    first, last = rows.index.min(), rows.index.max()
+    first, last = indices.min(), indices.max()
     return connections.select((connections.index >= first) & (connections.index <= last))
 
 

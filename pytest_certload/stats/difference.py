@@ -8,7 +8,7 @@ from dataclasses import dataclass
 __all__ = ["Difference", "Estimate", "between", "in_proportion"]
 
 #: No machine repeats a figure more exactly, as a share: equal runs of a minute on a server that always takes
-#: 20 ms had medians up to 0.4 % apart, and intervals of 0.3 %.
+#: 20 ms had medians up to 0.4 % apart, and intervals of the change of 0.3 to 0.5 % to either side.
 _REPEATABLE = 0.005
 
 
