@@ -26,7 +26,7 @@ BULK_RENEW = "/api/v1/certificates/bulk-renew"
 
 
 @pytest.mark.scale
-@pytest.mark.tier_scale
+@pytest.mark.tier_fleet
 @pytest.mark.parametrize(
     "size", [pytest.param(thousands * 1000, id=f"{thousands}k") for thousands in (10, 50, 100)]
 )

@@ -32,7 +32,7 @@ RATE = 20
 
 
 @pytest.mark.scale(server_env=SETTINGS)
-@pytest.mark.tier_scale
+@pytest.mark.tier_fleet
 @pytest.mark.parametrize(
     ("jobs", "duration"),
     [
