@@ -393,7 +393,9 @@ def _document(certificate: Mapping[str, Any], targets: Sequence[str] | None) -> 
 
 def _written(moment: datetime) -> str:
     """A time as Go writes it: no more digits than it has."""
-    text = moment.astimezone(UTC).replace(tzinfo=None).isoformat()
+    # What Postgres calls -infinity is read as the year 1 without a zone.
+    here = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    text = here.replace(tzinfo=None).isoformat()
     return f"{text.rstrip('0') if '.' in text else text}Z"
 
 
