@@ -16,6 +16,7 @@ from pytest_certload.proof.preflight import Check
 from pytest_certload.proof.sightings import Sightings
 
 from .audit import NOT_AUDITED, AuditRows, acknowledged, at_most
+from .checks import checks_of
 from .enlarge import enlarge
 from .enrolment import Trial
 from .fleet import (
@@ -27,7 +28,6 @@ from .fleet import (
     CERTIFICATES,
     check_size,
 )
-from .preflight import CertctlChecks
 from .queue import RenewalQueue
 from .renewals import Renewal, renewals
 from .work import Work
@@ -104,14 +104,14 @@ class Certctl:
         size and state, or that ACME answers as such. They leave nothing behind that a test counts.
 
         Args:
-            kind: What the load is about: one of ``preflight.KINDS``, such as ``agents``.
+            kind: What the load is about: one of ``checks.KINDS``, such as ``agents``.
             fleet: How many agents or certificates there must be; default: all that the seeds make.
             limited: Whether the limiter must be on, as the load is about it; else it must be off.
 
         Raises:
             ConfigurationError: There is no such kind.
         """
-        return CertctlChecks(database=self.database, kind=kind, fleet=fleet, limited=limited).all()
+        return checks_of(kind, database=self.database, fleet=fleet, limited=limited)
 
     # Agents.
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from pytest_certload.certctl.preflight import CertctlChecks
+from pytest_certload.certctl.checks import checks_of
+from pytest_certload.certctl.checks.certificates import CertificateChecks
 from pytest_certload.clients import open_client
 from pytest_certload.database import SessionDatabase
 from pytest_certload.errors import ConfigurationError
@@ -94,7 +95,7 @@ def look(
     database = SessionDatabase(server.database.dsn)
     return asyncio.run(
         ask(
-            CertctlChecks(database=database, kind=kind, fleet=FLEET, limited=limited).all(),
+            checks_of(kind, database=database, fleet=FLEET, limited=limited),
             f"https://{LOOPBACK}:{server.port}",
             transport=transport,
             ca_path=bench.authority.ca_path,
@@ -303,7 +304,7 @@ def test_an_inventory_that_is_another_one(bench: Bench, own: Server) -> None:
     assert list(found) == ["enter-certificate"]
     assert "the seed file 05_api_owner.sql is missing" in found["enter-certificate"]
     other = SessionDatabase(bench.migrated().dsn)
-    checks = CertctlChecks(database=other, kind="inventory")
+    checks = CertificateChecks(database=other)
     found = failed(
         asyncio.run(
             ask(
@@ -434,16 +435,15 @@ async def ask_a_stranger(answer: Any, server: Server) -> dict[str, CheckFinding]
     try:
         await web.TCPSite(runner, LOOPBACK, 0).start()
         host, port = runner.addresses[0][:2]
-        checks = CertctlChecks(
-            database=SessionDatabase(server.database.dsn), kind="certificates", fleet=FLEET
+        checks = checks_of(
+            "certificates", database=SessionDatabase(server.database.dsn), fleet=FLEET
         )
-        return await ask(
-            [checks.identity, checks.clock, checks.bulk_renew], f"http://{host}:{port}"
-        )
+        chosen = [c for c in checks if c.__name__ in ("identity", "clock", "bulk_renew")]
+        return await ask(chosen, f"http://{host}:{port}")
     finally:
         await runner.cleanup()
 
 
 def test_a_kind_that_is_none() -> None:
     with pytest.raises(ConfigurationError, match="'agent' is none of agents, certificates, "):
-        CertctlChecks(database=SessionDatabase("postgresql://localhost/x"), kind="agent")
+        checks_of("agent", database=SessionDatabase("postgresql://localhost/x"))
