@@ -72,7 +72,7 @@ class TestAServer:
     def test_with_its_database(self, running: Stack, request_: StackRequest) -> None:
         stack = opened(replace(request_, dsn=running.dsn))
         assert stack.postgres == running.postgres
-        assert [seed.rows_changed for seed in stack.seeds] == [0, 0, 0, 0]
+        assert [seed.rows_changed for seed in stack.seeds] == [0] * 6
 
     def test_auto_takes_it_when_address_and_token_are_given(self, request_: StackRequest) -> None:
         stack = opened(replace(request_, provider="auto"))
@@ -99,7 +99,7 @@ class TestItsDatabase:
         assert stack.seeds[1].rows_changed == 10_000
         comment_on(certctl_database, "production")
         again = opened(replace(request_, dsn=certctl_database))
-        assert [seed.rows_changed for seed in again.seeds] == [0, 0, 0, 0], "seeded already"
+        assert [seed.rows_changed for seed in again.seeds] == [0] * 6, "seeded already"
 
     def test_of_a_stranger_is_refused(self, request_: StackRequest) -> None:
         with pytest.raises(ConfigurationError, match=r"db.example.com .*--certload-allow-host"):
