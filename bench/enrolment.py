@@ -87,16 +87,18 @@ def signing_costs(repeats: int = _REPEATS) -> dict[str, float]:
 def _josepy(private: ec.EllipticCurvePrivateKey, url: str) -> Callable[[], object] | None:
     """The same request by josepy; None: it is not installed."""
     try:
-        import josepy
         from acme.jws import JWS
+        from josepy.json_util import decode_b64jose
+        from josepy.jwa import ES256
+        from josepy.jwk import JWKEC
     except ImportError:
         return None
-    key = josepy.JWKEC(key=private)
-    nonce = josepy.decode_b64jose(_NONCE)
+    key = JWKEC(key=private)
+    nonce = decode_b64jose(_NONCE)
 
     def sign() -> object:
         payload = json.dumps(_ORDER).encode()
-        made = JWS.sign(payload, key=key, alg=josepy.ES256, nonce=nonce, url=url, kid=_KID)
+        made = JWS.sign(payload, key=key, alg=ES256, nonce=nonce, url=url, kid=_KID)
         return made.json_dumps().encode()
 
     return sign
