@@ -40,6 +40,12 @@ APPLICATION = "certload"
 #: What our questions end with, so that pg_stat_statements tells them from the server's. It forgets a
 #: comment before the first word (Postgres 18).
 TAG = "/* certload */"
+#: A query that is never run. A question that the server asks word for word, too, would be counted with the
+#: server's, under the text of whoever came first: with this beside it, it is another one.
+_OWN = "certload AS (SELECT 1)"
+_BEGINNING = re.compile(
+    r"\s*(?:WITH(?:\s+RECURSIVE)?\b(?P<more>)|(?P<first>)SELECT\b)", re.IGNORECASE
+)
 CONNECT_SECONDS = 10.0
 START_SECONDS = 5.0
 _PROTOCOL_VIOLATION = "08P01"
@@ -100,8 +106,9 @@ class Database:
             StatementError: Postgres refused it.
             StackError: The connection was lost.
         """
-        async with self._taking_turns():
-            return [dict(row) for row in await self._connection.fetch(_tagged(sql), *args)]
+        question = _Question(sql)
+        async with self._taking_turns(question):
+            return [dict(row) for row in await self._connection.fetch(question.text, *args)]
 
     async def stream(
         self,
@@ -122,8 +129,9 @@ class Database:
             StatementError: Postgres refused it.
             StackError: The connection was lost.
         """
-        async with self.transaction():
-            cursor = await self._connection.cursor(sql, *args)
+        question = _Question(sql)
+        async with self.transaction(), self._explaining(question):
+            cursor = await self._connection.cursor(question.text, *args)
             full = True
             while full:
                 rows = await cursor.fetch(at_once)
@@ -132,8 +140,9 @@ class Database:
 
     async def fetchval(self, sql: str, *args: object) -> Any:
         """The first column of the first row, None without rows.  Raises as ``fetch``."""
-        async with self._taking_turns():
-            return await self._connection.fetchval(_tagged(sql), *args)
+        question = _Question(sql)
+        async with self._taking_turns(question):
+            return await self._connection.fetchval(question.text, *args)
 
     async def execute(self, sql: str, *args: object) -> str:
         """Run a statement and return its tag, such as ``INSERT 0 5``.  Raises as ``fetch``."""
@@ -164,16 +173,16 @@ class Database:
         return dict(sorted((str(row["name"]), str(row["value"])) for row in rows))
 
     @asynccontextmanager
-    async def _taking_turns(self) -> AsyncIterator[None]:
+    async def _taking_turns(self, question: _Question | None = None) -> AsyncIterator[None]:
         if self._owner is not None and self._owner is asyncio.current_task():
-            async with self._explaining():
+            async with self._explaining(question):
                 yield
             return
-        async with self._turn, self._explaining():
+        async with self._turn, self._explaining(question):
             yield
 
     @asynccontextmanager
-    async def _explaining(self) -> AsyncIterator[None]:
+    async def _explaining(self, question: _Question | None = None) -> AsyncIterator[None]:
         try:
             yield
         except (asyncpg.PostgresConnectionError, asyncpg.InternalClientError) as error:
@@ -182,7 +191,7 @@ class Database:
         except asyncpg.PostgresError as error:
             if str(error.sqlstate).startswith("57P"):
                 raise self._lost(error) from error
-            raise _statement_error(error) from error
+            raise _statement_error(error, question) from error
         except (asyncpg.InterfaceError, OSError) as error:
             if self._connection.is_closed():
                 raise self._lost(error) from error
@@ -231,9 +240,29 @@ class SessionDatabase:
             return await database.execute(sql, *args)
 
 
-def _tagged(sql: str) -> str:
-    # On a line of its own: the last one may be a comment.
-    return f"{sql.rstrip().removesuffix(';')}\n{TAG}"
+class _Question:
+    """A query as it is asked, told from all that the server asks.
+
+    Args:
+        sql: As it was written.
+
+    Attributes:
+        text: As it is sent.
+    """
+
+    def __init__(self, sql: str) -> None:
+        sql = sql.rstrip().removesuffix(";")
+        self._at, self._added = 0, ""
+        if begin := _BEGINNING.match(sql):
+            is_first = begin["first"] is not None
+            self._at = begin.start("first") if is_first else begin.end("more")
+            self._added = f"WITH {_OWN} " if is_first else f" {_OWN},"
+        # On a line of its own: the last one may be a comment.
+        self.text = f"{sql[: self._at]}{self._added}{sql[self._at :]}\n{TAG}"
+
+    def position(self, sent: int) -> int:
+        """Where something is in the query as it was written, in characters from 1."""
+        return sent - len(self._added) if sent > self._at else sent
 
 
 def describe_dsn(dsn: str) -> str:
@@ -322,14 +351,16 @@ async def _close(connection: asyncpg.Connection[Any]) -> None:
         connection.terminate()
 
 
-def _statement_error(error: asyncpg.PostgresError) -> StatementError:
+def _statement_error(error: asyncpg.PostgresError, question: _Question | None) -> StatementError:
     reason = str(error.args[0]) if error.args else type(error).__name__
     detail = getattr(error, "detail", None)
-    position = getattr(error, "position", None)
+    position = int(getattr(error, "position", None) or 0)
+    if position and question is not None:
+        position = question.position(position)
     return StatementError(
         sqlstate=str(error.sqlstate),
         reason=_one_line(f"{reason}; {detail}" if detail else reason),
-        position=int(position) if position else None,
+        position=position or None,
     )
 
 

@@ -27,6 +27,8 @@ _SURE = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 #: The levels at which the samples' likeness is measured, as far as they lie below the percentile: far
 #: out in the tail too few are left to see it.
 _LEVELS = (50.0, 75.0, 90.0, 95.0)
+#: The level that bounds those below it which nothing else does.
+_HIGHEST = 99.0
 #: So many independent samples beyond the percentile show by themselves how alike they are, and bound it.
 _ENOUGH_BEYOND = 30
 #: With fewer the run is cut in as many parts, each of which has so many samples beyond the percentile.
@@ -131,6 +133,10 @@ def _interval(
             # If it is below the percentile that samples are alike, and those beyond it come by themselves,
             # they are enough to say that the greatest is beyond it.
             high = greatest
+    if high is None and percent < _HIGHEST:
+        # What bounds a higher percentile bounds a lower one. It can be known better: in the tail samples may
+        # come by themselves where those below it are alike.
+        high = _interval(times, ordered, _HIGHEST, measured).high
     return Interval(low=low, high=high, effective=effective)
 
 

@@ -2,13 +2,15 @@
 
 The shipped scenarios run as a user runs them, against a reference server with faults. To start a stack
 takes longer than a load, and the server is started anew before each scenario anyway: so runs share a
-session, in which the server has other faults each time.
+session, in which the server has other faults each time. Two sessions run at once: what else goes wrong on a
+busy machine takes nothing from the message that is looked for.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -51,40 +53,61 @@ CASES = [
 #: What is missing after so long never comes, as it is missed on purpose. And nobody reads what Postgres
 #: says of such a load, which would be waited for.
 SHORT = ("--certload-effects-limit=1s", "--certload-evidence=off")
+AT_ONCE = 2
+#: Of a session. One that has all of them would be left to run by itself.
+SESSION_LOADS = 16
 
 
 @pytest.fixture(scope="module")
 def said_of(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[Run, str], Scenario]:
+) -> Iterator[Callable[[Run, str], Scenario]]:
     """What is said of a scenario in a run. The runs that are asked for are made once, like with like."""
-    asked = [
+    asked = dict.fromkeys(
         run
         for item in request.session.items
         if isinstance(item, pytest.Function) and item.function is test_a_fault_fails_its_scenario
         if isinstance(run := item.callspec.params["run"], Run)
-    ]
-    made: dict[object, Outcome] = {}
+    )
+    pool = ThreadPoolExecutor(AT_ONCE)
+    made: dict[Run, Future[Outcome]] = {}
+    for runs in _sessions(asked):
+        session = pool.submit(_make, runs, tmp_path_factory.mktemp("results"))
+        made |= dict.fromkeys(runs, session)
 
     def said(run: Run, scenario: str) -> Scenario:
-        session = _session(run)
-        if session not in made:
-            runs = [other for other in dict.fromkeys(asked) if _session(other) == session]
-            results = tmp_path_factory.mktemp("results")
-            made[session] = (
-                run_alone(run, results) if session == run else run_together(runs, results)
-            )
-        outcome = made[session]
+        outcome = made[run].result()
         assert outcome.status == pytest.ExitCode.TESTS_FAILED, outcome.output
-        return outcome.of(scenario, None if session == run else _key(run))
+        return outcome.of(scenario, None if _is_alone(run) else _key(run))
 
-    return said
+    try:
+        yield said
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _session(run: Run) -> object:
-    """What the runs of a session have in common; the run itself where not even the stack comes up."""
-    alone = any(caught.by == STACK for caught in run.caught)
-    return run if alone else (run.transport, run.preflight)
+def _sessions(runs: Iterable[Run]) -> Iterator[Sequence[Run]]:
+    """The runs of each session: alike in what a session has only one of, and not too many."""
+    alike: dict[object, list[Run]] = {}
+    for run in runs:
+        alike.setdefault(run if _is_alone(run) else (run.transport, run.preflight), []).append(run)
+    for group in alike.values():
+        session: list[Run] = []
+        for run in group:
+            if session and sum(len(r.scenarios) for r in (*session, run)) > SESSION_LOADS:
+                yield session
+                session = []
+            session.append(run)
+        yield session
+
+
+def _is_alone(run: Run) -> bool:
+    """Not even the stack comes up."""
+    return any(caught.by == STACK for caught in run.caught)
+
+
+def _make(runs: Sequence[Run], results: Path) -> Outcome:
+    return run_alone(runs[0], results) if _is_alone(runs[0]) else run_together(runs, results)
 
 
 def _key(run: Run) -> str:

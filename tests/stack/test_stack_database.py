@@ -95,11 +95,36 @@ class TestNoConnection:
 class TestStatements:
     async def test_that_are_refused(self, postgres: str) -> None:
         async with Database.connect(postgres) as database:
+            for sql in (
+                "SELECT 1,\n nonsense",
+                "  select nonsense;",
+                "WITH one AS (SELECT 1) SELECT nonsense FROM one",
+                "with\nrecursive one AS (SELECT 1) SELECT nonsense FROM one",
+                "-- why\nSELECT nonsense",
+                "(SELECT nonsense)",
+                "nonsense",
+            ):
+                with pytest.raises(StatementError) as caught:
+                    await database.fetch(sql)
+                assert caught.value.position == sql.index("nonsense") + 1
+                assert "nonsense" in caught.value.reason
             with pytest.raises(StatementError) as caught:
-                await database.fetch("SELECT 1,\n nonsense")
+                await database.stream(list, "SELECT 1,\n nonsense")
             assert (caught.value.sqlstate, caught.value.position) == ("42703", 12)
-            assert "nonsense" in caught.value.reason
             assert await database.fetchval("SELECT 1") == 1
+
+    async def test_are_asked_as_they_were_written(self, postgres: str) -> None:
+        async with Database.connect(postgres) as database:
+            for sql in (
+                "SELECT $1::int",
+                "select $1::int -- of them;",
+                " (SELECT $1::int) ;",
+                "WITH one AS (SELECT $1::int AS n) SELECT n FROM one",
+                "with recursive up AS (SELECT 1 AS n UNION SELECT n + 1 FROM up WHERE n < $1) "
+                "SELECT max(n) FROM up",
+                "VALUES ($1::int)",
+            ):
+                assert await database.fetchval(sql, 7) == 7
 
     async def test_detail_is_part_of_the_reason(self, empty_database: str) -> None:
         async with Database.connect(empty_database) as database:

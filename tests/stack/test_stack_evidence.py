@@ -113,6 +113,26 @@ async def test_our_own_questions_are_not_among_the_servers(shop: str) -> None:
     assert found.cost > 0
 
 
+@pytest.mark.parametrize("first", ["ours", "theirs"])
+async def test_what_is_asked_by_both_is_the_servers_and_ours(shop: str, first: str) -> None:
+    """The server asks word for word the same, so that Postgres might take the two for one."""
+    sql = f"SELECT count(*) AS {first} FROM baskets WHERE id > 7"
+    database, server = SessionDatabase(shop), await asyncpg.connect(shop)
+    findings: list[DatabaseFinding] = []
+    if first == "ours":
+        await database.fetch(sql)
+    await server.fetch(sql)
+    async with looking_on(shop, findings), database.connect() as ours:
+        for _ in range(7):
+            await server.fetch(sql)
+        for _ in range(30):
+            await ours.fetch(sql)
+            await ours.stream(list, sql)
+    await server.close()
+    (found,) = findings
+    assert [s.calls for s in found.statements if first in s.query] == [7]
+
+
 async def test_waits_are_seen_while_they_last(shop: str) -> None:
     findings: list[DatabaseFinding] = []
     first, second = await asyncpg.connect(shop), await asyncpg.connect(shop)
