@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pytest_certload.samples import ITERATION, Outcome, Samples
 
-from .percentile import counted_below, percentiles
+from .percentile import percentiles
 
 __all__ = ["StepTimeline", "Timeline", "timeline_of"]
 
@@ -84,14 +84,22 @@ def timeline_of(samples: Samples, *, begin: int, end: int) -> Timeline | None:
         return None
     width = next((w for w in _WIDTHS if (end - begin) <= w * _MOST_PARTS), _WIDTHS[-1])
     parts = min(-(-(end - begin) // width), 10 * _MOST_PARTS)
-    edges = np.minimum(begin + width * np.arange(1, parts + 1), end)
     whole = np.equal(samples.step, ITERATION)
     dropped = whole & np.equal(samples.outcome, Outcome.DROPPED)
     started = whole & ~dropped
-    due_by = counted_below(samples.due[whole], edges)
-    dropped_by = counted_below(samples.end[dropped], edges)
-    started_by = counted_below(samples.start[started], edges)
-    over_by = counted_below(samples.end[started], edges)
+
+    def by(moments: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """How many of some moments there were by the end of each part."""
+        # To divide takes a fifteenth of the time that looking for them among the ends would.
+        part = moments - begin
+        part //= width
+        part[moments >= end] = parts
+        np.clip(part, 0, parts, out=part)
+        counts: npt.NDArray[np.int64] = np.cumsum(np.bincount(part, minlength=parts + 1))
+        return counts[:parts]
+
+    due_by, dropped_by = by(samples.due[whole]), by(samples.end[dropped])
+    started_by, over_by = by(samples.start[started]), by(samples.end[started])
 
     def step(number: int) -> StepTimeline:
         return _step(samples, number, begin=begin, width=width, parts=parts)

@@ -112,6 +112,28 @@ def test_a_window_without_length_has_no_timeline() -> None:
     assert timeline_of(samples(), begin=5, end=5) is None
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 949), st.integers(0, 300), st.integers(0, 900)), max_size=40),
+    st.integers(950, 1000),
+)
+def test_a_timeline_says_what_was_at_work_when_each_part_ended(
+    loads: list[tuple[int, int, int]], length: int
+) -> None:
+    rows = samples(*(row(n, due, took, waited=w) for n, (due, w, took) in enumerate(sorted(loads))))
+    timeline = timeline_of(rows, begin=0, end=length * MS)
+    assert timeline is not None
+    ends = [min(100 * part, length) for part in range(1, 11)]
+    assert timeline.in_flight == tuple(
+        sum(due + w < end <= due + w + took for due, w, took in loads) for end in ends
+    )
+    assert timeline.backlog == tuple(
+        sum(due < end <= due + w for due, w, _ in loads) for end in ends
+    )
+    assert np.cumsum(timeline.started).tolist() == [
+        sum(due + w < end for due, w, _ in loads) for end in ends
+    ]
+
+
 @given(st.lists(st.tuples(st.integers(0, 999), st.integers(0, 3000)), max_size=60))
 def test_a_timeline_loses_nothing(loads: list[tuple[int, int]]) -> None:
     rows = samples(*(row(n, due, took) for n, (due, took) in enumerate(sorted(loads))))

@@ -9,10 +9,8 @@ wait for room, so that the log never falls behind without end and a lasting load
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import logging
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import MappingProxyType
@@ -22,6 +20,7 @@ import asyncpg
 
 from .clock import server_clock
 from .faults import Strikes
+from .ids import Ids
 
 __all__ = ["MOST_PENDING", "AuditLog", "Note"]
 
@@ -70,7 +69,7 @@ class AuditLog:
         faults: Mapping[str, int] = _NONE,
     ) -> None:
         self._pool = pool
-        self._numbers = itertools.count(worker, workers)
+        self._ids = Ids(worker, workers)
         self._room = asyncio.Semaphore(MOST_PENDING)
         self._rows: asyncio.Queue[tuple[object, ...]] = asyncio.Queue()
         self._unwritten = 0
@@ -183,7 +182,7 @@ class AuditLog:
         details: Mapping[str, object],
     ) -> tuple[object, ...]:
         return (
-            f"audit-{time.time_ns()}-{next(self._numbers)}",
+            self._ids.new("audit"),
             actor,
             actor_type,
             action,

@@ -9,11 +9,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import ipaddress
-import itertools
 import json
 import logging
 import re
-import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parseaddr
@@ -35,6 +33,7 @@ from .certificate_rows import (
 from .clock import server_clock
 from .config import Config
 from .faults import Strikes
+from .ids import Ids
 from .web import Answer, Request, api_error, json_answer
 
 __all__ = ["Certificates"]
@@ -114,7 +113,7 @@ class Certificates:
         self._faults = config.faults
         self._clock = server_clock(config.faults)
         self._lost = Strikes(config.faults, "write-lost")
-        self._numbers = itertools.count(worker, workers)
+        self._ids = Ids(worker, workers)
         self._stale: dict[str, dict[str, object]] = {}
 
     async def create(self, connection: Any, request: Request) -> Answer:
@@ -127,7 +126,7 @@ class Certificates:
         if problem:
             return api_error(400, problem, request.id)
         now = self._clock()
-        certificate["id"] = certificate["id"] or f"cert-{time.time_ns()}-{next(self._numbers)}"
+        certificate["id"] = certificate["id"] or self._ids.new("cert")
         certificate["status"] = certificate["status"] or "Pending"
         for name in ("created_at", "updated_at"):
             certificate[name] = certificate[name] or now

@@ -1,9 +1,8 @@
-"""What becomes of a deployment that no agent was named for? It is handed over, and stays Running."""
+"""What becomes of a deployment? It is added for an agent; without one it is handed over, and stays Running."""
 
 from __future__ import annotations
 
-import itertools
-import time
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -12,16 +11,28 @@ import asyncpg
 from .agents import find_agent
 from .audit import AuditLog
 from .certificate_rows import find_certificate, find_targets
-from .clock import server_clock
+from .clock import Clock, server_clock
 from .config import Config
-from .job_rows import set_status
+from .ids import Ids
+from .job_rows import set_status, store_deployment
 from .notifications import notify_owner
 from .target_rows import find_target
 
-__all__ = ["Deployments"]
+__all__ = ["Deployments", "deploy_to"]
 
 #: The age of its last heartbeat from which on an agent gets no deployment.
 _SILENT = timedelta(minutes=5)
+
+
+async def deploy_to(
+    connection: Any, ids: Ids, certificate: Any, targets: Sequence[str], clock: Clock
+) -> None:
+    """Add a deployment of a certificate to each of its targets, for the agent that serves it."""
+    for target in targets:
+        row = await find_target(connection, target)
+        agent = None if row is None else row["agent_id"]
+        job = ids.new("job")
+        await store_deployment(connection, job, certificate["id"], target, agent, now=clock())
 
 
 class Deployments:
@@ -47,7 +58,7 @@ class Deployments:
         self._pool = pool
         self._audit = audit
         self._clock = server_clock(config.faults)
-        self._numbers = itertools.count(worker, workers)
+        self._ids = Ids(worker, workers)
 
     async def do(self, job: Any) -> None:
         """Do a job that was claimed.
@@ -80,7 +91,7 @@ class Deployments:
         await set_status(self._pool, job["id"], "Failed", reason)
         await notify_owner(
             self._pool,
-            f"notif-{time.time_ns()}-{next(self._numbers)}",
+            self._ids.new("notif"),
             certificate,
             kind="DeploymentFailure",
             message=f"{certificate['common_name']} is not deployed to {target['name']}: {reason}.",

@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 
-__all__ = ["notify_owner"]
+__all__ = ["notify_owner", "notify_renewed"]
 
 _OWNER = "SELECT id, name, email, team_id, created_at, updated_at FROM owners WHERE id = $1"
 _NOTIFY = (
@@ -49,3 +49,17 @@ async def notify_owner(
     except asyncpg.PostgresError as error:
         # What it is about is done, whoever hears of it.
         _log.error("notification of %s: %s", certificate["id"], error)
+
+
+async def notify_renewed(
+    connection: Any, notification: str, certificate: Any, not_after: datetime, now: datetime
+) -> None:
+    """Tell a certificate's owner that it is renewed, until ``not_after``; see ``notify_owner``."""
+    await notify_owner(
+        connection,
+        notification,
+        certificate,
+        kind="RenewalSuccess",
+        message=f"{certificate['common_name']} is renewed, until {not_after:%Y-%m-%d}.",
+        now=now,
+    )

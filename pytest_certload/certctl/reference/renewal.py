@@ -6,9 +6,7 @@ and a certificate that fails leaves the others as they are.
 
 from __future__ import annotations
 
-import itertools
 import logging
-import time
 from collections.abc import Collection, Sequence
 from typing import Any
 from urllib.parse import parse_qs
@@ -20,6 +18,7 @@ from .certificate_rows import COLUMNS, MAPPINGS, MAPPINGS_OF, SELECT, is_readabl
 from .clock import server_clock
 from .config import Config
 from .faults import Strikes
+from .ids import Ids
 from .web import Answer, Request, api_error, json_answer
 
 __all__ = ["PAGE", "Renewals"]
@@ -65,7 +64,7 @@ class Renewals:
         self._clock = server_clock(config.faults)
         self._lost = Strikes(config.faults, "write-lost")
         self._audit = audit
-        self._numbers = itertools.count(worker, workers)
+        self._ids = Ids(worker, workers)
 
     async def bulk_renew(self, connection: Any, request: Request) -> Answer:
         """``POST /api/v1/certificates/bulk-renew``."""
@@ -199,7 +198,7 @@ class Renewals:
         return job
 
     def _job_id(self) -> str:
-        return f"job-{time.time_ns()}-{next(self._numbers)}"
+        return self._ids.new("job")
 
 
 class _Unreadable(Exception):

@@ -8,9 +8,7 @@ transaction.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -27,19 +25,15 @@ from .authority import Authority, Issued
 from .certificate_rows import find_certificate, find_targets, store_version, update
 from .clock import server_clock
 from .config import Config
-from .job_rows import set_status, store_deployment
-from .notifications import notify_owner
-from .target_rows import find_target
+from .deploying import deploy_to
+from .ids import Ids
+from .job_rows import set_status
+from .notifications import notify_renewed
+from .profiles import find_profile, held_for
 
 __all__ = ["RenewalWork"]
 
 _KEY_BITS = 2048
-_PROFILE = """
-SELECT id, name, description, allowed_key_algorithms, max_ttl_seconds, allowed_ekus,
-    required_san_patterns, spiffe_uri_pattern, allow_short_lived, must_staple,
-    required_csr_attributes, acme_auth_mode, requires_approval, enabled, created_at, updated_at
-FROM certificate_profiles WHERE id = $1
-"""
 _log = logging.getLogger(__name__)
 
 
@@ -73,7 +67,7 @@ class RenewalWork:
         self._authority = authority
         self._issuers = issuers
         self._clock = server_clock(config.faults)
-        self._numbers = itertools.count(worker, workers)
+        self._ids = Ids(worker, workers)
 
     async def do(self, job: Any) -> None:
         """Do a job that was claimed.
@@ -114,12 +108,8 @@ class RenewalWork:
         )
 
     async def _renew(self, job: Any, certificate: Any, targets: Sequence[str]) -> None:
-        lifetime = self._issuers[certificate["issuer_id"]]
-        profile = None
-        if certificate["certificate_profile_id"]:
-            profile = await self._pool.fetchrow(_PROFILE, certificate["certificate_profile_id"])
-        if profile is not None and profile["max_ttl_seconds"] > 0:
-            lifetime = min(lifetime, timedelta(seconds=profile["max_ttl_seconds"]))
+        profile = await find_profile(self._pool, certificate)
+        lifetime = held_for(self._issuers[certificate["issuer_id"]], profile)
         now = self._clock()
         try:
             # Half a tenth of a second, in which the worker answers requests.
@@ -131,19 +121,9 @@ class RenewalWork:
             await set_status(self._pool, job["id"], "Failed", str(error))
             raise
         await set_status(self._pool, job["id"], "Completed")
-        for target in targets:
-            row = await find_target(self._pool, target)
-            agent = None if row is None else row["agent_id"]
-            await store_deployment(
-                self._pool, self._id("job"), certificate["id"], target, agent, now=self._clock()
-            )
-        await notify_owner(
-            self._pool,
-            self._id("notif"),
-            certificate,
-            kind="RenewalSuccess",
-            message=f"{certificate['common_name']} is renewed, until {issued.not_after:%Y-%m-%d}.",
-            now=self._clock(),
+        await deploy_to(self._pool, self._ids, certificate, targets, self._clock)
+        await notify_renewed(
+            self._pool, self._ids.new("notif"), certificate, issued.not_after, self._clock()
         )
 
     async def _store(self, job: Any, certificate: Any, issued: Issued, key: str) -> None:
@@ -155,7 +135,7 @@ class RenewalWork:
         ):
             await store_version(
                 connection,
-                self._id("certver"),
+                self._ids.new("certver"),
                 certificate["id"],
                 issued,
                 csr_pem=key,
@@ -181,9 +161,6 @@ class RenewalWork:
                     "keygen_mode": "server",
                 },
             )
-
-    def _id(self, kind: str) -> str:
-        return f"{kind}-{time.time_ns()}-{next(self._numbers)}"
 
 
 def _make(

@@ -5,10 +5,8 @@ Each statement is a transaction of its own, as in certctl: what fails half-way s
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,9 +24,11 @@ from .authority import Authority, Issued, kind_of_key
 from .certificate_rows import find_certificate, find_targets, store_version, update
 from .clock import server_clock
 from .config import Config
-from .job_rows import jobs_of, set_status, store_deployment
-from .notifications import notify_owner
-from .target_rows import find_target
+from .deploying import deploy_to
+from .ids import Ids
+from .job_rows import jobs_of, set_status
+from .notifications import notify_renewed
+from .profiles import find_profile, held_for
 from .web import Answer, Request, api_error, json_answer
 
 __all__ = ["Signing", "read_issuers"]
@@ -36,12 +36,6 @@ __all__ = ["Signing", "read_issuers"]
 _HEAD = "-----BEGIN CERTIFICATE REQUEST-----"
 _DEFAULT_DAYS = 90
 _ISSUERS = "SELECT id, config FROM issuers WHERE enabled"
-_PROFILE = """
-SELECT id, name, description, allowed_key_algorithms, max_ttl_seconds, allowed_ekus,
-    required_san_patterns, spiffe_uri_pattern, allow_short_lived, must_staple,
-    required_csr_attributes, acme_auth_mode, requires_approval, enabled, created_at, updated_at
-FROM certificate_profiles WHERE id = $1
-"""
 _log = logging.getLogger(__name__)
 
 
@@ -87,7 +81,7 @@ class Signing:
         self._issuers = issuers
         self._faults = config.faults
         self._clock = server_clock(config.faults)
-        self._numbers = itertools.count(worker, workers)
+        self._ids = Ids(worker, workers)
         self._other_key = ec.generate_private_key(ec.SECP256R1())
 
     async def submit(self, connection: Any, _: Actor, request: Request) -> Answer:
@@ -149,17 +143,10 @@ class Signing:
         await set_status(connection, job, "Completed")
         if issued is None:
             return
-        for target in targets:
-            row = await find_target(connection, target)
-            await store_deployment(
-                connection,
-                self._id("job"),
-                certificate["id"],
-                target,
-                None if row is None else row["agent_id"],
-                now=self._clock(),
-            )
-        await self._notify(connection, certificate, issued)
+        await deploy_to(connection, self._ids, certificate, targets, self._clock)
+        await notify_renewed(
+            connection, self._ids.new("notif"), certificate, issued.not_after, self._clock()
+        )
         await self._note(
             connection,
             "system",
@@ -185,14 +172,11 @@ class Signing:
         lifetime = self._issuers.get(certificate["issuer_id"])
         if lifetime is None:
             raise _Refused(f"there is no issuer {certificate['issuer_id']}")
-        profile = None
-        if certificate["certificate_profile_id"]:
-            profile = await connection.fetchrow(_PROFILE, certificate["certificate_profile_id"])
+        profile = await find_profile(connection, certificate)
+        lifetime = held_for(lifetime, profile)
         request = _read(pem)
         if profile is not None:
             _hold_to(profile, request)
-            if profile["max_ttl_seconds"] > 0:
-                lifetime = min(lifetime, timedelta(seconds=profile["max_ttl_seconds"]))
         if job is not None:
             await set_status(connection, job, "Running")
         issued = None
@@ -201,7 +185,7 @@ class Signing:
             issued = self._sign(request, certificate["sans"] or (), lifetime, now)
             await store_version(
                 connection,
-                self._id("certver"),
+                self._ids.new("certver"),
                 certificate["id"],
                 issued,
                 csr_pem=pem,
@@ -232,16 +216,6 @@ class Signing:
         except ValueError as error:
             raise _Refused(str(error)) from error
 
-    async def _notify(self, connection: Any, certificate: Any, issued: Issued) -> None:
-        await notify_owner(
-            connection,
-            self._id("notif"),
-            certificate,
-            kind="RenewalSuccess",
-            message=f"{certificate['common_name']} is renewed, until {issued.not_after:%Y-%m-%d}.",
-            now=self._clock(),
-        )
-
     async def _note(
         self,
         connection: Any,
@@ -264,9 +238,6 @@ class Signing:
         except asyncpg.PostgresError as error:
             # What it is about is done, and certctl says so whatever becomes of the audit row.
             _log.error("audit row %s of %s: %s", action, certificate_id, error)
-
-    def _id(self, kind: str) -> str:
-        return f"{kind}-{time.time_ns()}-{next(self._numbers)}"
 
 
 def _read(pem: str) -> x509.CertificateSigningRequest:
