@@ -242,7 +242,8 @@ class Samples:
         The latter are as old as they were then, at least: leaving them out would make a server that
         never answers look quick. An iteration that was refused when it was due waited for nothing.
         """
-        waiting = np.isin(self.outcome, (Outcome.DROPPED, Outcome.UNFINISHED))
+        dropped = np.equal(self.outcome, Outcome.DROPPED)
+        waiting = dropped | np.equal(self.outcome, Outcome.UNFINISHED)
         return self.ok | (waiting & (self.end > self.due))
 
     @cached_property

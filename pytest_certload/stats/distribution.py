@@ -78,7 +78,8 @@ class ExactTimes:
     already, and each kind of time beside them would take an eighth of their memory, twice.
 
     Args:
-        read: The times, int64, in any order; or what reads them, always the same.
+        read: The times, int64, in any order; or what reads them, always the same, into an array that
+            nobody else has.
         due: When each was due, or what reads that; None: they stand in that order.
     """
 
@@ -92,7 +93,9 @@ class ExactTimes:
         self._min = int(times.min()) if len(times) else None
         self._max = int(times.max()) if len(times) else None
         self._mean = float(times.mean()) if len(times) else None
-        self._percentiles = dict(zip(_USUAL, percentiles(times, _USUAL), strict=True))
+        self._percentiles = dict(
+            zip(_USUAL, percentiles(times, _USUAL, overwrite=True), strict=True)
+        )
         self._intervals: dict[float, Interval] = {}
 
     @property
@@ -125,7 +128,9 @@ class ExactTimes:
         __tracebackhide__ = True
         new = [percent for percent in percents if percent not in self._percentiles]
         if new:
-            self._percentiles |= zip(new, percentiles(self._read(), new), strict=True)
+            self._percentiles |= zip(
+                new, percentiles(self._read(), new, overwrite=True), strict=True
+            )
         return [self._percentiles[percent] for percent in percents]
 
     def interval(self, percent: float) -> Interval | None:
@@ -157,4 +162,4 @@ class ExactTimes:
 
 
 def _reader(times: Times | Reader) -> Reader:
-    return times if callable(times) else lambda: times
+    return times if callable(times) else times.copy

@@ -57,13 +57,22 @@ def percentile(values: npt.NDArray[np.int64], percent: float) -> int | None:
     return int(ordered[position])
 
 
-def percentiles(values: npt.NDArray[np.int64], percents: Sequence[float]) -> list[int | None]:
-    """Several percentiles of values in any order, for little more than one; see ``percentile``."""
+def percentiles(
+    values: npt.NDArray[np.int64], percents: Sequence[float], *, overwrite: bool = False
+) -> list[int | None]:
+    """Several percentiles of values in any order, for little more than one; see ``percentile``.
+
+    Args:
+        values: int64, in any order.
+        percents: Each from 0 to 100.
+        overwrite: The values are nobody else's, and may be put into another order.
+    """
     __tracebackhide__ = True
     if not len(values):
         return [percentile(values, percent) for percent in percents]
     positions = [rank(len(values), percent) - 1 for percent in percents]
-    placed = np.partition(values, sorted({*positions}))
+    placed = values if overwrite else values.copy()
+    placed.partition(sorted({*positions}))
     return [int(placed[position]) for position in positions]
 
 
