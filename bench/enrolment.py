@@ -44,7 +44,9 @@ __all__ = ["Offered", "main", "offer", "signing_costs"]
 _URL = "https://127.0.0.1:8443/acme/profile/prof-loadtest"
 _KID = f"{_URL}/account/acme-acc-NrbNbuEYJeEB0w8bUn0eVyZtU9Tg4DYkPUJ4VNpx5HY"
 _NONCE = "oFvnlFP1wIhRlYS2jTaXbA4wZ0n1sWcWk5xvS7o9lqM"
-_ORDER = {"identifiers": [{"type": "dns", "value": "host-1.acme.loadtest.example.test"}]}
+#: Of every machine: what is said to one is said to all.
+_NAME = "host-1.acme.loadtest.example.test"
+_ORDER = {"identifiers": [{"type": "dns", "value": _NAME}]}
 _ROUNDS = 5
 _REPEATS = 1000
 _RATES = (20, 100, 200)
@@ -151,7 +153,7 @@ def offer(transport: str, rate: int, length: float) -> Offered:
 
 async def _offer(transport: str, rate: int, length: float, base_url: str, ca_path: Path) -> Offered:
     executor = ConstantArrivalRate(rate=rate, duration=length, max_in_flight=200)
-    machines = Enrolments(executor.iterations, lambda number: [f"host-{number}.example.test"])
+    machines = Enrolments(executor.iterations, lambda _: [_NAME])
     tally = Tally()
 
     async def enrol(iteration: Iteration) -> None:

@@ -345,7 +345,7 @@ class Bookkeeper:
                     f"{', '.join(late)} of scenario {run.name} are missing or wrong and the test "
                     "does not judge it: add `result.caught_up()`"
                 )
-            if isinstance(result, CombinedResult) or id(result) in judged_together:
+            if isinstance(result, CombinedResult):
                 continue
             if run.must_be_answered and result.summary.ok and set(result.statuses) == {0}:
                 return (
@@ -353,7 +353,7 @@ class Bookkeeper:
                     "nothing was asked: is an `await` missing there? If it speaks by a client of its "
                     "own, say so: load.…(…, must_be_answered=False)"
                 )
-            errors = result.unjudged_errors()
+            errors = 0 if id(result) in judged_together else result.unjudged_errors()
             if errors:
                 return (
                     f"{errors:,} of {result.summary.count:,} iterations of scenario "

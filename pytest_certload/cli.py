@@ -131,7 +131,8 @@ def _add_folder(parser: argparse.ArgumentParser) -> None:
 
 def _report(arguments: argparse.Namespace) -> int:
     records = [record for path in arguments.results for record in _records(path)]
-    import_module("pytest_certload.report.html").write_report(records, arguments.output)
+    html = import_module("pytest_certload.report.html")
+    html.write_report(records, arguments.output, option="--output")
     print(arguments.output)
     return 0
 
@@ -165,7 +166,7 @@ def _history(arguments: argparse.Namespace) -> int:
 def _compare(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from pytest_certload.baselines.comparison import breaches, compare
+    from pytest_certload.baselines.comparison import breaches, compare, require_whole
     from pytest_certload.baselines.limits import parse_limit
     from pytest_certload.report.terminal import comparison_lines
 
@@ -180,6 +181,8 @@ def _compare(arguments: argparse.Namespace) -> int:
     for limit in limits:
         if not any(_has(run[name], limit.step) for name in common for run in (before, after)):
             raise BaselineError(f"{limit.text!r}: no scenario has a step {limit.step}")
+    for name in common:
+        require_whole(after[name], before[name], name=arguments.before)
     found = {
         name: compare(
             after[name],
@@ -194,14 +197,21 @@ def _compare(arguments: argparse.Namespace) -> int:
     worse = [
         f"{name}: {breach}" for name, comparison in found.items() for breach in breaches(comparison)
     ]
+    alone = sorted(before.keys() ^ after.keys())
+    # A run that a limit is held to, and that is not there, has not been held to it.
+    missing = [name for name in alone if name in before and limits]
+    worse += [
+        f"{name}: not in {arguments.after}, so that no limit was held to it" for name in missing
+    ]
     if arguments.json:
-        _print_json({name: asdict(comparison) for name, comparison in found.items()})
+        compared = {name: asdict(comparison) for name, comparison in found.items()}
+        _print_json({**compared, **dict.fromkeys(alone)})
         return 1 if worse else 0
     for name, comparison in found.items():
         print(f"{name}, {arguments.after}:")
         unicode = "utf" in (sys.stdout.encoding or "").lower()
         print("\n".join(f"  {line}" for line in comparison_lines(comparison, unicode=unicode)))
-    for name in sorted(before.keys() ^ after.keys()):
+    for name in alone:
         print(f"{name}: only in {arguments.before if name in before else arguments.after}")
     for text in worse:
         print(f"worse: {text}")
@@ -310,6 +320,8 @@ def _text(path: Path) -> str:
         return path.read_text("utf-8")
     except OSError as error:
         raise ReportError(f"{path} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise ReportError(f"{path} is not UTF-8: {error}") from error
 
 
 def _print_json(value: object) -> None:

@@ -42,10 +42,10 @@ APPLICATION = "certload"
 TAG = "/* certload */"
 #: A query that is never run. A question that the server asks word for word, too, would be counted with the
 #: server's, under the text of whoever came first: with this beside it, it is another one.
-_OWN = "certload AS (SELECT 1)"
-_BEGINNING = re.compile(
-    r"\s*(?:WITH(?:\s+RECURSIVE)?\b(?P<more>)|(?P<first>)SELECT\b)", re.IGNORECASE
-)
+_OWN = "certload_s_own_question AS (SELECT 1)"
+# Where a comment stands between the first words, the question is left as it is.
+_WITH = r"WITH(?:\s+RECURSIVE(?=\s+[\w\"])|(?!\s+RECURSIVE\b)(?=\s+[\w\"]))"
+_BEGINNING = re.compile(rf"\s*(?:{_WITH}(?P<more>)|(?P<first>)SELECT\b)", re.IGNORECASE)
 CONNECT_SECONDS = 10.0
 START_SECONDS = 5.0
 _PROTOCOL_VIOLATION = "08P01"

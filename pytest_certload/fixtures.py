@@ -68,11 +68,11 @@ def load(request: pytest.FixtureRequest) -> Load:
         endpoint = stack.endpoint
         database = None if stack.dsn is None else SessionDatabase(stack.dsn)
         description = stack.describe()
-        if mark.server_env:
-            said = (f"{name}={server_env[name]}" for name in mark.server_env)
+        if server_env:
+            said = (f"{name}={value}" for name, value in server_env.items())
             description["server_env"] = " ".join(said)
-            if stack.restore is None:
-                checks.append(server_environment(mark.server_env, dict(settings.server_env)))
+        if mark.server_env and stack.restore is None:
+            checks.append(server_environment(mark.server_env, dict(settings.server_env)))
         witnesses = witnesses_of(stack, face.keeper.state_origin, counters=settings.evidence)
     return Load(
         face.runs.bookkeeper,

@@ -83,7 +83,7 @@ def touches_load(item: pytest.Item) -> bool:
 
 
 def read_mark(item: pytest.Item) -> ScaleMark:
-    """The marker's keywords, the closest marker first; of ``server_env`` each variable by itself.
+    """The marker's keywords, the closest marker first; thresholds of all, of ``server_env`` each variable.
 
     Raises:
         pytest.UsageError: A keyword that the marker does not have, a positional argument, thresholds
@@ -103,7 +103,14 @@ def read_mark(item: pytest.Item) -> ScaleMark:
                     "started for such a test; leave one of them out"
                 )
     if "thresholds" in values:
-        values["thresholds"] = _thresholds(item, values["thresholds"])
+        values["thresholds"] = tuple(
+            dict.fromkeys(
+                threshold
+                for mark in item.iter_markers("scale")
+                if "thresholds" in mark.kwargs
+                for threshold in _thresholds(item, mark.kwargs["thresholds"])
+            )
+        )
     return ScaleMark(**values)
 
 

@@ -440,10 +440,13 @@ def read_settings(config: pytest.Config, environ: Mapping[str, str]) -> Settings
     problems: list[str] = []
     for option in OPTIONS:
         raw, source, base = _lookup(option, config, environ)
-        try:
-            parsed = [option.parse(text, base) for text in raw]
-        except ConfigurationError as error:
-            problems.append(f"{source}: {_without_prefix(str(error))}")
+        parsed = []
+        for text in raw:
+            try:
+                parsed.append(option.parse(text, base))
+            except ConfigurationError as error:
+                problems.append(f"{source}: {_without_prefix(str(error))}")
+        if len(parsed) < len(raw):
             continue
         if option.several:
             values[option.field] = tuple(parsed)
@@ -453,6 +456,11 @@ def read_settings(config: pytest.Config, environ: Mapping[str, str]) -> Settings
         problems.append(
             f"--certload-export: {values['export']!r} wants every sample and --certload-samples "
             "sketch keeps none; leave one of them out"
+        )
+    if values.get("undecided") == "fail" and values.get("samples") == "sketch":
+        problems.append(
+            "--certload-undecided: 'fail' wants to know how sure each percentile is, and of those of "
+            "--certload-samples sketch nobody knows; leave one of them out"
         )
     if problems:
         raise ConfigurationError(Redactor().text("\n".join(problems)))

@@ -35,4 +35,4 @@ ON CONFLICT (id) DO NOTHING;
 
 -- expect: 10000 = SELECT count(*) FROM managed_certificates WHERE id LIKE 'cert-loadtest-bulk-%' AND name LIKE 'loadtest-bulk-%'
 -- expect: 10000 = SELECT count(DISTINCT created_at) FROM managed_certificates WHERE id LIKE 'cert-loadtest-bulk-%'
--- expect: 0 = SELECT count(*) FROM (SELECT 1 FROM managed_certificates WHERE owner_id LIKE 'o-loadtest-%' GROUP BY owner_id HAVING count(*) > 50) AS crowded
+-- expect: 0 = SELECT count(*) FROM (SELECT 1 FROM managed_certificates WHERE id LIKE 'cert-loadtest-bulk-%' GROUP BY owner_id HAVING count(*) > 50) AS crowded

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import ssl
 from collections import Counter
-from collections.abc import Sequence
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from .enrolments import Enrolment, public_der
 
 __all__ = ["Issued", "Trust", "fingerprint", "leaf_of"]
 
-_END = b"-----END CERTIFICATE-----\n"
+_END = b"-----END CERTIFICATE-----"
 
 
 class Trust:
@@ -40,7 +41,7 @@ class Trust:
         certificates = x509.load_pem_x509_certificates(chain)
         if len(certificates) < 2:
             raise ValueError("the chain is a certificate alone, without the CA that signed it")
-        return cls(_pem_parts(chain)[-1])
+        return cls(certificates[-1].public_bytes(Encoding.PEM))
 
     def fault(self, chain: bytes, enrolment: Enrolment) -> str | None:
         """What is wrong with a certificate, in a line; None when nothing is.
@@ -112,13 +113,11 @@ def fingerprint(chain: bytes) -> str:
     Raises:
         ValueError: It is no certificate.
     """
-    return x509.load_pem_x509_certificate(leaf_of(chain)).fingerprint(hashes.SHA256()).hex()
+    der = ssl.PEM_cert_to_DER_cert(leaf_of(chain).decode("ascii"))
+    return hashlib.sha256(der).hexdigest()
 
 
 def leaf_of(chain: bytes) -> bytes:
     """The first certificate of a PEM chain."""
-    return _pem_parts(chain)[0]
-
-
-def _pem_parts(chain: bytes) -> Sequence[bytes]:
-    return [part + _END for part in chain.split(_END) if part.strip()]
+    leaf, end, _ = chain.partition(_END)
+    return leaf + end + b"\n"

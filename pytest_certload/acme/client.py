@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, Protocol, TypeVar
 
 from pytest_certload.units import Duration
@@ -19,7 +20,7 @@ from .jws import CONTENT_TYPE, signed
 from .keys import AccountKey, base64url
 from .resources import Account, Authorization, Certificate, Directory, Order, problem_type
 
-__all__ = ["PEM_CHAIN", "AcmeClient", "Asker", "Tally"]
+__all__ = ["PEM_CHAIN", "AcmeClient", "Asker", "Tally", "read_directory"]
 
 #: Of a certificate with its chain (RFC 8555, 9.1).
 PEM_CHAIN = "application/pem-certificate-chain"
@@ -145,7 +146,13 @@ class AcmeClient:
         """Ask for a certificate for DNS names (7.4)."""
         payload = {"identifiers": [{"type": "dns", "value": name} for name in names]}
         answer = await self._post(self._directory.new_order, payload, 201)
-        return self._order_of(self._location(answer, "an order"), answer)
+        order = self._order_of(self._location(answer, "an order"), answer)
+        check = self._asker.check
+        check(sorted(order.names) == sorted(names), "an order is for the names that were asked for")
+        check(
+            len(order.authorizations) == len(names), "an order has an authorization for each name"
+        )
+        return order
 
     async def order(self, url: str) -> Order:
         """Read an order (7.4)."""
@@ -161,8 +168,11 @@ class AcmeClient:
         One that is pending is asked for by its challenge ``http-01``, or else by its first. What the
         server then looks for must be there, or it must be one that does not look.
         """
-        for url in order.authorizations:
-            await self._authorize(url)
+        names = [await self._authorize(url) for url in order.authorizations]
+        self._asker.check(
+            sorted(names) == sorted(name.removeprefix("*.") for name in order.names),
+            "the authorizations of an order are for its names",
+        )
         if order.status == "pending":
             order = await self._settled(self._read_order, order.url, "pending")
         self._asker.check(
@@ -195,7 +205,8 @@ class AcmeClient:
         self._asker.check(answer.kind == PEM_CHAIN, f"a certificate comes as {PEM_CHAIN}")
         return Certificate(url=url, chain=answer.body)
 
-    async def _authorize(self, url: str) -> None:
+    async def _authorize(self, url: str) -> str:
+        """Get an authorization, and return the name that it is for."""
         found = await self.authorization(url)
         if found.status == "pending":
             self._asker.check(found.challenges, "a pending authorization has a challenge")
@@ -208,6 +219,7 @@ class AcmeClient:
             found.status == "valid",
             f"an authorization that was asked for is valid, not {found.status}",
         )
+        return found.name
 
     async def _read_order(self, url: str) -> tuple[Order, _Answer]:
         answer = await self._post(url, None, 200)
@@ -230,7 +242,8 @@ class AcmeClient:
         pause = _FIRST_PAUSE
         while True:
             if answer is not None:
-                await asyncio.sleep(_asked_pause(answer) or pause)
+                left = max(0.0, deadline - loop.time())
+                await asyncio.sleep(min(_asked_pause(answer) or pause, left))
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 self._tally.looks += 1
             found, answer = await read(url)
@@ -307,6 +320,22 @@ class AcmeClient:
         raise AssertionError(message)
 
 
+async def read_directory(asker: Asker, response: Any) -> Directory:
+    """The directory in an answer to ``GET directory``, which must be one: else the asker's checks raise."""
+    asker.expect(response, 200)
+    document = None
+    try:
+        document = json.loads(await response.text())
+    except ValueError:
+        asker.check(False, "the directory is JSON")
+    try:
+        return Directory.of(document)
+    except ValueError as error:
+        message = str(error)
+    asker.check(False, message)
+    raise AssertionError(message)
+
+
 def _is_bad_nonce(answer: _Answer) -> bool:
     if answer.status != 400:
         return False
@@ -317,6 +346,11 @@ def _is_bad_nonce(answer: _Answer) -> bool:
 
 
 def _asked_pause(answer: _Answer) -> float | None:
-    """Seconds of ``Retry-After``; None when there is none, or a date."""
+    """Seconds of ``Retry-After``, which may be a date (RFC 9110, 10.2.3); None when there is none."""
     text = answer.retry_after
-    return float(text) if text is not None and text.isdecimal() else None
+    if text is None or text.isdecimal():
+        return None if text is None else float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except ValueError:
+        return None

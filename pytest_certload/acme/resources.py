@@ -124,6 +124,7 @@ class Order:
     Attributes:
         url: Its own.
         status: ``pending``, ``ready``, ``processing``, ``valid``, ``invalid``.
+        names: What it is for.
         authorizations: URLs, one for each name.
         finalize: Where the CSR goes.
         certificate: Where the certificate is, once the order is valid; else None.
@@ -131,6 +132,7 @@ class Order:
 
     url: str
     status: str
+    names: Sequence[str]
     authorizations: Sequence[str]
     finalize: str
     certificate: str | None
@@ -147,6 +149,10 @@ class Order:
         return cls(
             url=url,
             status=status,
+            names=[
+                _Members("an order's identifier", entry).text("value")
+                for entry in members.list("identifiers")
+            ],
             authorizations=[str(entry) for entry in members.list("authorizations")],
             finalize=members.text("finalize"),
             certificate=members.text("certificate") if status == "valid" else None,

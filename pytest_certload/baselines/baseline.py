@@ -85,6 +85,8 @@ class Baseline:
         offered, dropped, unfinished, offered_rate, achieved_rate: As in ``RunRecord``.
         memory: The most octets that ``server``, ``postgres`` and ``generator`` took, as far as known.
         iterations, steps: The figures.
+        nodeid: Of the test that made it, without what pytest was called with; None: an older baseline,
+            which does not say.
     """
 
     scenario: str
@@ -109,6 +111,7 @@ class Baseline:
     memory: Mapping[str, int]
     iterations: StepBaseline
     steps: tuple[StepBaseline, ...]
+    nodeid: str | None = None
 
     def part(self, step: str | None) -> StepBaseline | None:
         """The figures of a step, or of whole iterations; None: there is no such step."""
@@ -185,6 +188,7 @@ def from_record(record: RunRecord, *, saved_at: str | None = None) -> Baseline:
         },
         iterations=_kept(record.iterations),
         steps=tuple(_kept(step) for step in record.steps),
+        nodeid=record.nodeid,
     )
 
 

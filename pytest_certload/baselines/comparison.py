@@ -15,7 +15,7 @@ from .baseline import Baseline, StepBaseline
 from .limits import Limit
 from .machine import Machine
 
-__all__ = ["breaches", "compare", "noted_differences", "profile_differences"]
+__all__ = ["breaches", "compare", "noted_differences", "profile_differences", "require_whole"]
 
 #: Facts of a stack without which figures mean something else; all settings of Postgres beside them. What
 #: is measured, the server, may differ: it is why one compares.
@@ -29,6 +29,8 @@ _DECISIVE = (
     "connections",
     "server_env",
 )
+#: Runs of another validity were not offered as asked, or are partial: their figures compare with nothing.
+_COMPARABLE = ("valid", "suspect")
 _SETTING = "postgres_"
 _NOT_THERE = "none"
 
@@ -53,8 +55,8 @@ def compare(
         anyway: Compare also another machine, stack or load.
 
     Raises:
-        BaselineError: Machine, stack or load are other ones; or a limit is on a figure that one of the two
-            does not have.
+        BaselineError: Test, machine, stack or load are other ones; or a limit is on a figure that one of the
+            two does not have.
     """
     serious = profile_differences(run, baseline)
     if serious and not anyway:
@@ -77,6 +79,21 @@ def compare(
         differences=(*serious, *noted_differences(run, baseline)),
         figures=figures,
     )
+
+
+def require_whole(run: Baseline, baseline: Baseline, *, name: str) -> None:
+    """Make sure that the figures of both say something: their load was offered, and not cut short.
+
+    Raises:
+        BaselineError: One of the two is invalid or was interrupted.
+    """
+    for one, which in ((run, "the run"), (baseline, f"baseline {name}")):
+        if one.validity not in _COMPARABLE or one.state == "interrupted":
+            what = "was interrupted" if one.state == "interrupted" else f"is {one.validity}"
+            raise BaselineError(
+                f"scenario {run.scenario} is not compared with baseline {name}: {which} {what}, so its "
+                "figures say nothing"
+            )
 
 
 def breaches(comparison: ComparisonRecord) -> list[str]:
@@ -108,8 +125,10 @@ def _show(figure: ComparedFigure, value: float) -> str:
 
 
 def profile_differences(run: Baseline, baseline: Baseline) -> list[str]:
-    """What differs of machine, stack and load: ``machine: cores 4 (2 then)``."""
+    """What differs of test, machine, stack and load: ``machine: cores 4 (2 then)``."""
     found = []
+    if None not in (run.nodeid, baseline.nodeid) and run.nodeid != baseline.nodeid:
+        found.append(f"test: {_then(baseline.nodeid, run.nodeid)}")
     if run.machine != baseline.machine:
         found.append(f"machine: {_machines(baseline.machine, run.machine)}")
     facts = [f"{n} {_then(b, a)}" for n, b, a in _stack_facts(baseline, run) if b != a]

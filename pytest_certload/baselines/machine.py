@@ -14,7 +14,7 @@ __all__ = ["Machine", "this_machine"]
 
 _GIBIBYTE = 1 << 30
 _CPU_NAMES = ("model name", "Model", "cpu model")
-_NOISE = re.compile(r"\((?:r|tm|c)\)|\bcpu\b|\bprocessor\b|@.*$", re.IGNORECASE)
+_NOISE = re.compile(r"\((?:r|tm|c)\)|\bcpu\b|\bprocessor\b|@", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,12 +6,11 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pytest_certload.errors import BaselineError
-from pytest_certload.report.whole_file import write_whole
+from pytest_certload.report.whole_file import write_text
 
 from .baseline import Baseline
 from .machine import Machine
@@ -105,12 +104,12 @@ class Store:
             )
         return max(others, key=lambda history: history.latest.saved_at)
 
-    def save(self, run: Baseline, *, name: str) -> Path:
-        """Append a run to what was saved under a name.
+    def check(self, run: Baseline, *, name: str) -> None:
+        """Make sure that a run is one to save.
 
         Raises:
-            BaselineError: The run proves nothing that others could be held to, or the file cannot be read
-                or written.
+            BaselineError: It proves nothing that others could be held to, or what was saved of its scenario
+                is of another machine or another test, or cannot be read.
         """
         reason = _unfit(run)
         if reason is not None:
@@ -120,6 +119,30 @@ class Store:
             )
         assert run.machine is not None
         path = self.path(run.machine, name, run.scenario)
+        if not path.exists():
+            return
+        before = read_history(path)
+        if before.machine != run.machine:
+            raise BaselineError(
+                f"scenario {run.scenario} is not saved as baseline {name}: {path} is of another machine "
+                f"({before.machine}, not {run.machine}); save under another name"
+            )
+        if None not in (before.latest.nodeid, run.nodeid) and before.latest.nodeid != run.nodeid:
+            raise BaselineError(
+                f"scenario {run.scenario} is not saved as baseline {name}: {path} is of another test "
+                f"({before.latest.nodeid}, not {run.nodeid}); save under another name, give one of the "
+                "scenarios another name, or delete the file if the test was moved"
+            )
+
+    def save(self, run: Baseline, *, name: str) -> Path:
+        """Append a run to what was saved under a name.
+
+        Raises:
+            BaselineError: It is not one to save, see ``check``, or the file cannot be written.
+        """
+        self.check(run, name=name)
+        assert run.machine is not None
+        path = self.path(run.machine, name, run.scenario)
         before = read_history(path).saved if path.exists() else ()
         history = History(
             name=name, scenario=run.scenario, machine=run.machine, saved=(*before, run)
@@ -127,7 +150,7 @@ class Store:
         document = json.dumps(history.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, partial(_write_line, document))
+            write_text(path, document)
         except OSError as error:
             raise self._not_written(path, error) from error
         return path
@@ -214,7 +237,3 @@ def _unfit(run: Baseline) -> str | None:
     if run.state != "passed":
         return f"the run {'was interrupted' if run.state == 'interrupted' else 'failed'}"
     return None if run.validity == "valid" else f"the run is {run.validity}"
-
-
-def _write_line(text: str, file: IO[bytes]) -> None:
-    file.write(f"{text}\n".encode())

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_certload.errors import BaselineError
+from pytest_certload.report.whole_file import write_text
 from pytest_certload.units import format_duration, format_rate
 
 from .baseline import Baseline, PercentileFigure
@@ -56,7 +57,7 @@ def write_into(page: Path, table: str) -> bool:
         old = page.read_text("utf-8")
         new = put_into(old, table)
         if new != old:
-            page.write_text(new, "utf-8")
+            write_text(page, new)
     except OSError as error:
         raise BaselineError(f"{page}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

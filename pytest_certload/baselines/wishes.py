@@ -11,15 +11,12 @@ from pytest_certload.errors import BaselineError
 from pytest_certload.report.record import ComparisonRecord, RunRecord
 
 from .baseline import from_record
-from .comparison import compare
+from .comparison import compare, require_whole
 from .limits import Limit
 from .machine import this_machine
 from .store import Store
 
 __all__ = ["Wishes"]
-
-#: Runs of another validity were not offered as asked, or are partial: their figures compare with nothing.
-_COMPARABLE = ("valid", "suspect")
 
 
 @dataclass(kw_only=True)
@@ -35,6 +32,7 @@ class Wishes:
         save_as: The name to save under; None: nothing is saved.
         saved: The files that were written.
         not_saved: What was not saved, and why.
+        met: The limits that were held to a run.
     """
 
     store: Store
@@ -45,6 +43,7 @@ class Wishes:
     save_as: str | None = None
     saved: list[Path] = field(default_factory=list)
     not_saved: list[str] = field(default_factory=list)
+    met: set[Limit] = field(default_factory=set)
 
     def check(self) -> None:
         """Make sure, before minutes of load are spent, that it can be done.
@@ -74,14 +73,14 @@ class Wishes:
         """
         if self.baseline is None:
             return None
-        if record.validity not in _COMPARABLE:
-            raise BaselineError(
-                f"scenario {record.scenario} is not compared with baseline {self.baseline}: the run is "
-                f"{record.validity}, so its figures say nothing"
-            )
         found = self.store.find(self.baseline, record.scenario, this_machine())
+        run = from_record(record)
+        self.met |= {
+            limit for limit in self.limits if run.part(limit.step) or found.latest.part(limit.step)
+        }
+        require_whole(run, found.latest, name=self.baseline)
         return compare(
-            from_record(record),
+            run,
             found.latest,
             name=self.baseline,
             limits=self.limits,
@@ -89,19 +88,30 @@ class Wishes:
             anyway=self.anyway,
         )
 
-    def save(self, record: RunRecord) -> None:
-        """Save a run of a test that passed, if that is asked for.
+    def save(self, records: Sequence[RunRecord]) -> list[str]:
+        """Save the runs of a test that passed, all or none, if that is asked for.
 
-        Raises:
-            BaselineError: The generator was disturbed, or the file cannot be read or written.
+        Returns:
+            Why they were not: a generator was disturbed, or a file cannot be read or written.
         """
         if self.save_as is None:
-            return
+            return []
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        # It is saved at the end of its test's call, which has raised nothing.
-        state = "passed" if record.state == "running" else record.state
-        run = from_record(replace(record, state=state), saved_at=now)
-        self.saved.append(self.store.save(run, name=self.save_as))
+        # They are saved at the end of their test's call, which has raised nothing.
+        runs = [
+            from_record(
+                replace(r, state="passed" if r.state == "running" else r.state), saved_at=now
+            )
+            for r in records
+        ]
+        try:
+            for run in runs:
+                self.store.check(run, name=self.save_as)
+            for run in runs:
+                self.saved.append(self.store.save(run, name=self.save_as))
+        except BaselineError as error:
+            return [str(error)]
+        return []
 
     def leave_out(self, record: RunRecord) -> None:
         """Note that a run of a test that failed is not saved."""
@@ -109,8 +119,12 @@ class Wishes:
             self.not_saved.append(f"{record.scenario} ({record.state})")
 
     def closing_lines(self) -> list[str]:
-        """What was saved, and what was not."""
-        lines = []
+        """What was saved, what was not, and which limits were held to nothing."""
+        lines = [
+            f"limit {limit.text!r} was held to no load of this session: none had such a step"
+            for limit in self.limits
+            if self.baseline is not None and limit not in self.met
+        ]
         if self.saved:
             names = ", ".join(path.stem for path in self.saved)
             folder = self.saved[0].parent

@@ -123,9 +123,10 @@ class Certctl:
     async def agents(self, expected: int = AGENTS) -> Sequence[Agent]:
         """The seeded fleet, by id, set back to the state of a healthy fleet.
 
-        All agents are Online with a heartbeat of at most a minute ago, as a fleet's would be:
-        what an earlier scenario left behind must not decide this one. (An agent that was Offline
-        keeps its old heartbeat time through the first new one.)
+        All agents are Online with a heartbeat of less than 20 s ago: what an earlier scenario left
+        behind must not decide this one. (An agent that was Offline keeps its old heartbeat time
+        through the first new one.) So one whose first heartbeat comes a minute after the load began
+        is not yet two minutes silent, after which the server would set it Offline.
 
         Args:
             expected: How many there must be.
@@ -136,7 +137,7 @@ class Certctl:
         async with self.database.connect() as db:
             await db.execute(
                 "UPDATE agents SET status = 'Online', retired_at = NULL, "
-                "last_heartbeat_at = now() - random() * interval '59 seconds' WHERE id LIKE $1",
+                "last_heartbeat_at = now() - random() * interval '20 seconds' WHERE id LIKE $1",
                 AGENT_IDS,
             )
             rows = await db.fetch(
@@ -181,12 +182,17 @@ class Certctl:
             "SELECT id, last_heartbeat_at FROM agents WHERE id LIKE $1",
             AGENT_IDS,
             every="8s",
+            # The server's clock and the database's may each be 2 s off this machine's.
+            tolerance="5s",
         )
 
     # Certificates.
 
     async def certificates(self, expected: int = CERTIFICATES) -> Sequence[str]:
         """Ids of the seeded certificates, in order, set back to renewable: Active, without jobs.
+
+        On a database that is kept they grow old: those that certctl's own sweep would soon renew are
+        given 60 days again.
 
         Args:
             expected: How many there must be.
@@ -197,8 +203,9 @@ class Certctl:
         async with self.database.connect() as db, db.transaction():
             await db.execute("DELETE FROM jobs WHERE certificate_id LIKE $1", CERTIFICATE_IDS)
             await db.execute(
-                "UPDATE managed_certificates SET status = 'Active' "
-                "WHERE id LIKE $1 AND status <> 'Active'",
+                "UPDATE managed_certificates SET status = 'Active', "
+                "expires_at = greatest(expires_at, now() + interval '60 days') "
+                "WHERE id LIKE $1 AND (status <> 'Active' OR expires_at < now() + interval '45 days')",
                 CERTIFICATE_IDS,
             )
             rows = await db.fetch(
@@ -214,7 +221,7 @@ class Certctl:
             size: Certificates in all. The page of 50 that is added in front of them is not counted.
 
         Returns:
-            How many rows were added.
+            How many rows were written.
 
         Raises:
             ConfigurationError: The seeds alone make more, or it is too large.
@@ -257,7 +264,20 @@ class Certctl:
         """
         queue = RenewalQueue(self.database, size, keygen=keygen)
         await self.certificates()
+        # A job done adds one, and is told by it.
+        await self.work.forget_versions()
         return queue
+
+    async def forget_entered(self) -> int:
+        """Remove the certificates that earlier runs of the API tier entered; returns how many.
+
+        On a database that is kept, each run would list a larger table than the one before, and a month
+        later certctl would renew them all.
+        """
+        done = await self.database.execute(
+            "DELETE FROM managed_certificates WHERE owner_id = $1", API_OWNER
+        )
+        return int(done.rpartition(" ")[2])
 
     async def certificates_in_all(self) -> int:
         """How many certificates there are, whoever entered them."""
@@ -298,7 +318,7 @@ class Certctl:
 
     def trial_enrolment(self) -> Trial:
         """The check that a machine can enrol by ACME, and how far; see ``enrolment.Trial``."""
-        return Trial(self.acme("directory"))
+        return Trial(self.acme("directory"), self.database)
 
     # Audit log.
 
@@ -372,8 +392,8 @@ class Certctl:
         iteration.check(
             kind == "application/problem+json"
             and isinstance(detail, str)
-            and problem["type"] == "urn:ietf:params:acme:error:rateLimited"
-            and problem["status"] == 429,
+            and problem.get("type") == "urn:ietf:params:acme:error:rateLimited"
+            and problem.get("status", 429) == 429,
             "429 with a wrong shape: the limits of an ACME account answer with a problem document of "
             "type rateLimited",
         )

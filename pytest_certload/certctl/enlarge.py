@@ -28,24 +28,33 @@ SELECT 'cert-' || label, label || '.example.test', label || '.example.test',
     now() + make_interval(days => 60 + n % 90), '{{"source": "certload", "batch": "fleet"}}', at, at
 FROM generate_series(1, $1::int) AS n, LATERAL (SELECT 'loadtest-fleet-' || to_char(n, 'FM0000000')
     AS label, now() - interval '1 day' + n * interval '1 millisecond' AS at) AS row
-ON CONFLICT (id) DO NOTHING
+ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at
+WHERE managed_certificates.expires_at < now() + interval '45 days'
+"""
+_NO_JOBS = """
+DELETE FROM jobs
+WHERE certificate_id LIKE 'cert-loadtest-fleet-%' OR certificate_id LIKE 'cert-loadtest-front-%'
 """
 _NO_MORE = "DELETE FROM managed_certificates WHERE id LIKE 'cert-loadtest-fleet-%' AND id > $1"
-# Older than all others, and being renewed: the page that a renewal of the whole team looks at.
+# Older than all others, and being renewed: the page that a renewal of the whole team looks at. Its owner
+# is none of the seeded ones, which the seeds count.
 _FRONT_OWNER = """
 INSERT INTO owners (id, name, email, team_id)
-VALUES ('o-loadtest-front', 'loadtest-front', 'front@loadtest.example.test', 't-loadtest')
+VALUES ('o-front-loadtest', 'front-loadtest', 'front@loadtest.example.test', 't-loadtest')
 ON CONFLICT (id) DO NOTHING
 """
 _FRONT = f"""
 INSERT INTO managed_certificates ({_COLUMNS})
 SELECT 'cert-' || label, label || '.example.test', label || '.example.test',
-    ARRAY[label || '.example.test'], 'loadtest', 'o-loadtest-front',
+    ARRAY[label || '.example.test'], 'loadtest', 'o-front-loadtest',
     't-loadtest', 'iss-local', 'rp-loadtest', 'RenewalInProgress',
     now() + interval '60 days', '{{"source": "certload", "batch": "front"}}', at, at
 FROM generate_series(1, $1::int) AS n, LATERAL (SELECT 'loadtest-front-' || to_char(n, 'FM00')
-    AS label, now() - interval '30 days' + n * interval '1 millisecond' AS at) AS row
-ON CONFLICT (id) DO NOTHING
+    AS label, oldest - interval '1 day' + n * interval '1 millisecond' AS at
+    FROM (SELECT min(created_at) AS oldest FROM managed_certificates
+        WHERE team_id = 't-loadtest' AND id NOT LIKE 'cert-loadtest-front-%') AS others) AS row
+ON CONFLICT (id) DO UPDATE SET owner_id = excluded.owner_id, status = excluded.status,
+    expires_at = excluded.expires_at, created_at = excluded.created_at
 """
 
 
@@ -60,7 +69,7 @@ async def enlarge(database: SessionDatabase, size: int) -> int:
         size: Certificates in all, that page left out.
 
     Returns:
-        How many rows were added.
+        How many rows were written.
 
     Raises:
         ConfigurationError: The seeds alone make more, or it is too large.
@@ -73,6 +82,7 @@ async def enlarge(database: SessionDatabase, size: int) -> int:
     async with database.connect() as connection:
         async with connection.transaction():
             # What a test before left, where nothing is put back.
+            await connection.execute(_NO_JOBS)
             await connection.execute(_NO_MORE, f"cert-loadtest-fleet-{size - CERTIFICATES:07d}")
             added = await _rows(connection, _MORE, size - CERTIFICATES, OWNERS)
             await connection.execute(_FRONT_OWNER)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from pytest_certload.acme.certificates import Trust, fingerprint
-from pytest_certload.acme.client import AcmeClient, Tally
+from pytest_certload.acme.client import AcmeClient, Tally, read_directory
 from pytest_certload.acme.enrolments import Enrolment, Enrolments, new_enrolment
-from pytest_certload.acme.resources import Account, Certificate, Directory, Order
+from pytest_certload.acme.jws import CONTENT_TYPE, signed
+from pytest_certload.acme.keys import AccountKey
+from pytest_certload.acme.resources import Account, Certificate, Directory, Order, problem_type
+from pytest_certload.database import SessionDatabase
 from pytest_certload.errors import PreflightError
 from pytest_certload.proof.preflight import Preflight
 
@@ -22,10 +27,19 @@ _DOMAIN = "acme.loadtest.example.test"
 #: order, not by what the order says of itself.
 ACCOUNTS = "SELECT account_id FROM acme_accounts WHERE account_id = ANY($1) AND status = 'valid'"
 ORDERS = (
-    "SELECT o.order_id || ' of ' || o.account_id || ': ' || o.status"
+    "SELECT o.order_id || ' of ' || o.account_id || ' for '"
+    " || (SELECT string_agg(i->>'value', ' ' ORDER BY i->>'value')"
+    " FROM jsonb_array_elements(o.identifiers) AS i) || ': ' || o.status"
     " || coalesce(', ' || c.id, '') || coalesce(' ' || v.fingerprint_sha256, '')"
     " FROM acme_orders o LEFT JOIN managed_certificates c ON c.name = 'acme-' || o.order_id"
     " LEFT JOIN certificate_versions v ON v.certificate_id = c.id WHERE o.account_id = ANY($1)"
+)
+
+
+# What a finalize that fails leaves behind.
+_LEFT = (
+    "SELECT status, (SELECT count(*) FROM managed_certificates WHERE name = 'acme-' || order_id)"
+    " AS certificates FROM acme_orders WHERE order_id = $1"
 )
 
 
@@ -41,15 +55,24 @@ def accounts_of(fleet: Iterable[Enrolment]) -> list[str]:
 
 def order_key(account: Account, order: Order, certificate: Certificate | None = None) -> str:
     """What ``ORDERS`` must say of an order, and of the certificate if there is to be one."""
-    key = f"{last_part(order.url)} of {last_part(account.url)}: {order.status}"
+    names = " ".join(sorted(order.names))
+    key = f"{last_part(order.url)} of {last_part(account.url)} for {names}: {order.status}"
     if certificate is None:
         return key
-    return f"{key}, {last_part(certificate.url)} {fingerprint(certificate.chain)}"
+    try:
+        found = fingerprint(certificate.chain)
+    except ValueError:
+        found = "of what is no certificate"
+    return f"{key}, {last_part(certificate.url)} {found}"
 
 
 def last_part(url: str) -> str:
     """The id at the end of the URL of an account, an order or a certificate."""
     return url.rpartition("/")[2]
+
+
+def _path(url: str) -> str:
+    return urlsplit(url).path
 
 
 class Trial:
@@ -63,16 +86,21 @@ class Trial:
         finalizes: Whether orders can be finished; True as long as the check was not made.
         chain: The certificate that came, with its chain; None if none did.
 
+    A request that another key signed, and one with a nonce that was used, must be refused: a server
+    that does not look would be quicker than an honest one.
+
     Args:
         directory: Path of the directory.
+        database: certctl's.
     """
 
     __name__ = "enrolment"
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, database: SessionDatabase) -> None:
         self.finalizes = True
         self.chain: bytes | None = None
         self._directory = directory
+        self._database = database
 
     async def __call__(self, preflight: Preflight) -> str:
         """Enrol one machine.
@@ -85,13 +113,15 @@ class Trial:
         machine = new_enrolment([f"trial.{_DOMAIN}"])
         directory = await self._found(asker)
         acme = AcmeClient(asker, directory, machine.key, Tally())
-        await acme.new_account()
-        order = await acme.ready(await acme.new_order(machine.names))
+        account = await acme.new_account()
+        await self._refused(asker, directory, machine.key, account)
+        order = ready = await acme.ready(await acme.new_order(machine.names))
         try:
             order = await acme.finalize(order, machine.csr)
         except _Unexpected as error:
-            if error.status != 500:
+            if error.status != 500 or error.path != _path(ready.finalize):
                 raise
+            await self._be_the_known_defect(ready)
             self.finalizes = False
             preflight.reduce("up to the order that is ready, as finalize is answered 500")
             return "an order becomes ready, and finalize is answered 500: measured up to there"
@@ -111,12 +141,63 @@ class Trial:
 
     async def _found(self, asker: _Asker) -> Directory:
         async with asker.client.get(self._directory) as response:
+            return await read_directory(asker, response)
+
+    async def _refused(
+        self, asker: _Asker, directory: Directory, key: AccountKey, account: Account
+    ) -> None:
+        """See a wrong signature and a used nonce refused (RFC 8555, 6.2 and 6.5)."""
+
+        async def ask(signer: AccountKey, nonce: str) -> tuple[int, str | None]:
+            body = signed(signer, url=account.url, nonce=nonce, payload={}, kid=account.url)
+            headers = {"Content-Type": CONTENT_TYPE}
+            async with asker.client.post(account.url, data=body, headers=headers) as response:
+                try:
+                    document = json.loads(await response.text())
+                except ValueError:
+                    document = None
+                return response.status, problem_type(document)
+
+        status, problem = await ask(AccountKey(), await self._nonce(asker, directory))
+        asker.check(
+            400 <= status < 500 and problem in ("unauthorized", "malformed"),
+            "a request that another key has signed is refused as unauthorized (RFC 8555, 6.2), not "
+            f"answered {status} {problem or ''}".rstrip(),
+        )
+        nonce = await self._nonce(asker, directory)
+        first = await ask(key, nonce)
+        asker.check(
+            first[0] == 200,
+            f"the account is there for who signs with its key, not answered {first[0]}",
+        )
+        status, problem = await ask(key, nonce)
+        asker.check(
+            (status, problem) == (400, "badNonce"),
+            "a nonce that was used is refused as badNonce (RFC 8555, 6.5), not answered "
+            f"{status} {problem or ''}".rstrip(),
+        )
+
+    async def _nonce(self, asker: _Asker, directory: Directory) -> str:
+        async with asker.client.head(directory.new_nonce) as response:
             asker.expect(response, 200)
-            document = await response.json()
-        try:
-            return Directory.of(document)
-        except ValueError as error:
-            raise PreflightError(f"{self._directory}: {error}") from error
+            nonce = response.headers.get("Replay-Nonce")
+        asker.check(nonce, "a nonce: Replay-Nonce is there")
+        return str(nonce)
+
+    async def _be_the_known_defect(self, order: Order) -> None:
+        """Make sure that finalize failed as certctl's does, and for no other reason.
+
+        Raises:
+            PreflightError: It has not left the order as certctl does.
+        """
+        rows = await self._database.fetch(_LEFT, last_part(order.url))
+        left = "it is not there" if not rows else f"it is {rows[0]['status']}"
+        if not rows or rows[0]["status"] != "processing" or rows[0]["certificates"]:
+            raise PreflightError(
+                f"finalize is answered 500, and not as by certctl, which leaves its order processing and "
+                f"without a certificate: {left}"
+                f"{', with one' if rows and rows[0]['certificates'] else ''}; look into the server's log"
+            )
 
 
 class _Unexpected(PreflightError):
@@ -128,6 +209,7 @@ class _Unexpected(PreflightError):
             f"{' or '.join(map(str, statuses))}: no machine can enrol; look into the server's log"
         )
         self.status: int = response.status
+        self.path = _path(str(response.url))
 
 
 class _Asker:

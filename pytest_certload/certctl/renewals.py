@@ -24,6 +24,11 @@ CROSS JOIN LATERAL (SELECT expires_at - renewal_window_days * interval '24 hours
 WHERE certificate_id LIKE $1
 ORDER BY certificate_id
 """
+_NO_JOBS = "DELETE FROM jobs WHERE certificate_id LIKE $1"
+_REFRESH = """
+UPDATE managed_certificates SET status = 'Active', expires_at = now() + interval '60 days'
+WHERE id LIKE $1 AND (status <> 'Active' OR expires_at < now() + interval '45 days')
+"""
 #: Octets of a key identifier. certctl does not look at it: it has one issuer.
 _ISSUER_KEY = bytes(20)
 
@@ -42,23 +47,27 @@ class Renewal:
     end: datetime
 
     def is_named_by(self, document: Mapping[str, Any]) -> bool:
-        """Whether an answer of renewal-info names this window (RFC 9773, 4.2).
-
-        Raises:
-            KeyError, TypeError, ValueError: It names none.
-        """
-        window = document["suggestedWindow"]
-        named = (datetime.fromisoformat(window[name]) for name in ("start", "end"))
-        return tuple(named) == (self.start, self.end)
+        """Whether an answer of renewal-info names this window (RFC 9773, 4.2)."""
+        try:
+            window = document["suggestedWindow"]
+            named = tuple(datetime.fromisoformat(window[name]) for name in ("start", "end"))
+        except (KeyError, TypeError, ValueError):
+            return False
+        return named == (self.start, self.end)
 
 
 async def renewals(database: SessionDatabase) -> Sequence[Renewal]:
     """Those of the seeded certificates, by certificate.
 
+    On a database that is kept they grow old: those whose window would soon begin get 60 days again.
+
     Raises:
         PreflightError: There are more or fewer than the seeds make.
     """
-    rows = await database.fetch(_QUERY, RENEWAL_IDS)
+    async with database.connect() as connection, connection.transaction():
+        await connection.execute(_NO_JOBS, RENEWAL_IDS)
+        await connection.execute(_REFRESH, RENEWAL_IDS)
+        rows = await connection.fetch(_QUERY, RENEWAL_IDS)
     check_size("certificates for renewal-info", len(rows), RENEWALS, "04_acme.sql")
     return [
         Renewal(id=renewal_id(row["serial_number"]), start=row["start"], end=row["end"])
@@ -72,7 +81,10 @@ def renewal_id(serial: str) -> str:
     Args:
         serial: Its serial number in hex, as it is stored.
     """
-    return f"{_base64url(_ISSUER_KEY)}.{_base64url(bytes.fromhex(serial))}"
+    number = bytes.fromhex(serial)
+    # A number whose first bit is set has another octet before it, or would be below zero.
+    padding = b"\0" if number[0] & 0x80 else b""
+    return f"{_base64url(_ISSUER_KEY)}.{_base64url(padding + number)}"
 
 
 def _base64url(data: bytes) -> str:

@@ -59,6 +59,8 @@ class Target:
         # A new one each time: with an old one, a session could be resumed.
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         tls.load_verify_locations(cadata=ca_pem)
+        # It may be one below another.
+        tls.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         _, writer = await asyncio.open_connection(
             _LOOPBACK,
             self._port,

@@ -141,6 +141,10 @@ class Work:
             jobs[row["agent_id"]].append(row["id"])
         return jobs
 
+    async def forget_versions(self) -> None:
+        """Leave no certificate of the fleet a version."""
+        await self._database.execute(_FORGET_VERSIONS, CERTIFICATE_IDS)
+
     async def put_renewals(self, certificates: Sequence[str]) -> None:
         """Put certificates into RenewalInProgress, each with a job that waits for a CSR.
 

@@ -37,7 +37,7 @@ class Outputs:
 
     def note_failure(self, item: pytest.Item, report: pytest.TestReport) -> None:
         """Remember a load test that failed beside its runs, as when it made none."""
-        if not report.failed or not gate.is_scale(item) or not self._settings.format:
+        if not report.failed or not gate.is_scale(item):
             return
         if report.when != "call" or not self._runs.of_test(item.nodeid):
             crash = getattr(report.longrepr, "reprcrash", None)
@@ -92,12 +92,12 @@ class Outputs:
         """Write the session's HTML report; one that cannot be written changes no result."""
         file = self._settings.report_file
         records = self._runs.records()
-        if file is None or not records:
+        if file is None or not (records or self._not_made):
             return
         from pytest_certload.report.html import write_report
 
         try:
-            write_report(records, file)
+            write_report(records, file, not_made=self._not_made)
         except ReportError as error:
             self._report_lines = [str(error)]
         else:
@@ -124,6 +124,10 @@ class Outputs:
             for threshold in self._settings.thresholds
             if threshold not in self._runs.kept.met
         ]
+        for run in runs:
+            if run.state == "interrupted":
+                # Pytest makes no report of its test.
+                self._runs.wishes.leave_out(run.record())
         lines += self._runs.wishes.closing_lines()
         where = files_line(relative([file for run in runs for file in run.files]))
         if where is not None:

@@ -38,7 +38,7 @@ class Verdicts:
         Raises:
             ThresholdsMissed: Thresholds that were written as text do not hold.
         """
-        if not gate.uses_load(item) or self._runs.kept is None:
+        if not self._has_load(item) or self._runs.kept is None:
             return
         self._runs.kept.close_thresholds(item.nodeid)
         reason = self._runs.kept.unproven(item.nodeid, had_load=True)
@@ -50,7 +50,7 @@ class Verdicts:
 
     def require_baseline(self, item: pytest.Item) -> None:
         """Fail a load test that got worse than its baseline allows; save the runs of one that did not."""
-        if not gate.uses_load(item):
+        if not self._has_load(item):
             return
         from pytest_certload.baselines.comparison import breaches
 
@@ -66,13 +66,13 @@ class Verdicts:
                 than = f"scenario {run.name} is worse than baseline {run.comparison.baseline}"
                 worse += [f"{than}: {breach}" for breach in breaches(run.comparison)]
         if not worse:
-            for run in runs:
-                try:
-                    self._runs.wishes.save(run.record())
-                except BaselineError as error:
-                    worse.append(str(error))
+            worse += self._runs.wishes.save([run.record() for run in runs])
         if worse:
             pytest.fail("\n".join(worse), pytrace=False)
+
+    def _has_load(self, item: pytest.Item) -> bool:
+        """Whether a test asked for load: by a parameter, or while it ran (``getfixturevalue``)."""
+        return gate.uses_load(item) or bool(self._runs.of_test(item.nodeid))
 
     def _compare_failed(self, run: Run) -> None:
         """Put a run beside its baseline whose test has failed already: since when is it so?"""
@@ -90,9 +90,14 @@ class Verdicts:
         from pytest_certload.report.junit import junit_properties
 
         problem: CertloadError | None = None
-        for run in self._runs.of_test(item.nodeid):
+        runs = self._runs.of_test(item.nodeid)
+        missing = [run.name for run in runs if _misses(run)]
+        for run in runs:
             if run.state == "running":
                 run.state, run.failure = _verdict(call)
+                if run.failure is not None and missing and run.name not in missing:
+                    # It is a figure of another run of this test that is spoken of.
+                    run.failure = f"{', '.join(missing)}: {run.failure}"
             if call.excinfo is not None:
                 if run.comparison is None:
                     self._compare_failed(run)
@@ -118,6 +123,11 @@ class Verdicts:
         elif self.add_suite_property is not None:
             for name, value in properties:
                 self.add_suite_property(name, value)
+
+
+def _misses(run: Run) -> bool:
+    """Whether a condition that was put on the run does not hold."""
+    return run.result is not None and any(not j.passed for j in run.result.judgements)
 
 
 def _verdict(call: pytest.CallInfo[None]) -> tuple[str, str | None]:

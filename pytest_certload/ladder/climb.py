@@ -131,12 +131,15 @@ def climbed_before(rung: Rung, words: Sequence[str], folder: Path) -> Climbed | 
         return None
     if not isinstance(note, dict) or note.get("asked") != _asked(rung, words):
         return None
+    records = _read(folder)
+    if not records:
+        return None
     return Climbed(
         rung=rung,
         folder=folder,
         exit_code=note["exit_code"],
         seconds=note["seconds"],
-        records=tuple(_read(folder)),
+        records=tuple(records),
         trouble=None,
     )
 

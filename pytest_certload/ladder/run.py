@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pytest_certload.errors import ConfigurationError, ReportError
-from pytest_certload.report.whole_file import write_whole
+from pytest_certload.report.whole_file import write_text
 
 from .climb import Climbed, check_words, climb, climbed_before
 from .rungs import Rung
@@ -53,7 +53,7 @@ def run_ladder(
             say(f"{rung.name}: as it was measured before")
         climbed.append(before or climb(rung, words, folder, say))
         document = ladder_document(climbed, words)
-        _write(results / "ladder.json", json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+        _write(results / "ladder.json", json.dumps(document, indent=1, ensure_ascii=False))
         _write(results / "ladder.md", ladder_page(document))
     say(str(results / "ladder.md"))
     if page is not None:
@@ -64,6 +64,6 @@ def run_ladder(
 
 def _write(path: Path, text: str) -> None:
     try:
-        write_whole(path, lambda file: file.write(text.encode()))
+        write_text(path, text)
     except OSError as error:
         raise ReportError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -16,7 +16,7 @@ from pytest_certload.units import format_duration
 
 from .blocks import histogram_lines
 from .hints import hint
-from .record import ErrorRecord, RunRecord, ThresholdRecord
+from .record import ErrorRecord, RunRecord, ThresholdRecord, window_begin
 from .when import Spell, Spells, format_moment, format_spells, spells_of, unanswered
 
 __all__ = ["Explanation", "error_line", "explain", "fitting", "silence", "told_as"]
@@ -268,19 +268,12 @@ def _then(record: RunRecord, spells: Spells | None) -> Iterator[str]:
     """What the database waited for, and what the processes did, in the spells and else."""
     if spells is None:
         return
-    from_begin = _window_from(record)
+    from_begin = window_begin(record)
     spell = None if spells.all_along else spells.longest
     if spell is not None:
         spell = Spell(begin=spell.begin + from_begin, end=spell.end + from_begin)
     yield from _database_then(record, spell)
     yield from _processes_then(record, spell)
-
-
-def _window_from(record: RunRecord) -> float:
-    """Where the measured window begins, seconds from the begin of the load: moments count from there."""
-    return sum(
-        float(record.parameters.get(name, 0)) for name in ("warm_up_seconds", "start_seconds")
-    )
 
 
 def _database_then(record: RunRecord, spell: Spell | None) -> Iterator[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pytest_certload.stats.summary import IntervalSummary, StepSummary
 from pytest_certload.units import format_duration, format_rate
 
-from .record import ComparisonRecord, RunRecord, ThresholdRecord
+from .record import ComparedFigure, ComparisonRecord, RunRecord, ThresholdRecord
 from .terminal import stack_line
 
 __all__ = ["markdown_text"]
@@ -169,7 +169,7 @@ def _compared(comparison: ComparisonRecord | None) -> Iterator[str]:
         where = f"{figure.step}: " if figure.step else ""
         sure = f"{_change(figure.low, figure.unit)} … {_change(figure.high, figure.unit)}"
         yield _row(
-            "✅" if figure.passed else "❌",
+            _mark(figure),
             f"{where}{figure.metric} {figure.verdict}",
             _change(figure.change, figure.unit),
             sure,
@@ -179,6 +179,15 @@ def _compared(comparison: ComparisonRecord | None) -> Iterator[str]:
     if comparison.differences:
         yield f"> ⚠️ Not alike: {_plain('; '.join(comparison.differences))}"
         yield ""
+
+
+def _mark(figure: ComparedFigure) -> str:
+    """Of what is held to a limit."""
+    if not figure.limit:
+        return ""
+    if not figure.passed:
+        return "❌"
+    return "✅" if figure.decided else "❔"
 
 
 def _change(value: float | None, unit: str) -> str:

@@ -27,6 +27,7 @@ __all__ = [
     "GeneratorRecord",
     "RunRecord",
     "ThresholdRecord",
+    "window_begin",
 ]
 
 #: Raised whenever a field comes, goes away or changes its meaning.
@@ -307,6 +308,12 @@ class RunRecord:
             raise ReportError(
                 f"this is not a summary of pytest-certload: {type(error).__name__}: {error}"
             ) from error
+
+
+def window_begin(record: RunRecord) -> float:
+    """Where the measured window begins, seconds from the begin of the load: moments of a proof count from there."""
+    known = (record.parameters.get(name) for name in ("warm_up_seconds", "start_seconds"))
+    return sum(float(seconds) for seconds in known if isinstance(seconds, (int, float)))
 
 
 def _step(document: Mapping[str, Any]) -> StepSummary:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import tempfile
-from functools import partial
 from pathlib import Path
-from typing import IO
 
 from .record import RunRecord
 from .terminal import closing_table, preflight_text, run_text, why_text
-from .whole_file import not_written, write_whole
+from .whole_file import not_written, write_text
 
 __all__ = ["check_writable", "write_summary"]
 
@@ -53,11 +51,7 @@ def write_summary(record: RunRecord, directory: Path) -> tuple[Path, Path]:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for path, text in zip(files, (document, "\n".join(lines)), strict=True):
-            write_whole(path, partial(_write_line, text))
+            write_text(path, text)
     except OSError as error:
         raise not_written(directory, error) from error
     return files
-
-
-def _write_line(text: str, file: IO[bytes]) -> None:
-    file.write(f"{text}\n".encode())

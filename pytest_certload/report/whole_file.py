@@ -11,7 +11,7 @@ from typing import IO
 
 from pytest_certload.errors import ReportError
 
-__all__ = ["not_written", "write_whole"]
+__all__ = ["not_written", "write_text", "write_whole"]
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -37,6 +37,19 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         with suppress(FileNotFoundError):
             os.unlink(temporary)  # noqa: PTH108
         raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file of UTF-8 with ``write_whole``, and a line's end behind the last line.
+
+    Half a surrogate pair, which a server's JSON may hold, has no UTF-8: the JSON escape of it is written.
+
+    Raises:
+        OSError: It cannot be written; what lay there before still does.
+    """
+    whole = text if text.endswith("\n") else f"{text}\n"
+    data = whole.encode(errors="backslashreplace")
+    write_whole(path, lambda file: file.write(data))
 
 
 def not_written(directory: Path, error: OSError) -> ReportError:

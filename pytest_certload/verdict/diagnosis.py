@@ -55,6 +55,9 @@ def diagnose(report: WorkerReport, *, allow_dropped: float = 0) -> Validity:
 
 
 def _invalid(report: WorkerReport, allow_dropped: float) -> Iterator[str]:
+    if not report.offered:
+        yield "nothing was due in the measured window: offer more, or longer"
+        return
     pace = _generator_set_the_pace(report)
     if pace is not None:
         yield (

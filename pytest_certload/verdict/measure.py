@@ -24,6 +24,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 
 #: Signs that hold on one side of the limit.
 _ORDERINGS = frozenset({"<", "<=", ">", ">="})
+_LOWER_BOUNDS = frozenset({">", ">="})
 
 
 class Kind(Enum):
@@ -229,6 +230,9 @@ class Measure:
         __tracebackhide__ = True
         bare = self._bare(limit)
         holds = self.value is not None and bool(_OPERATORS[sign](self.value, bare))
+        if self.too_few is not None and sign in _LOWER_BOUNDS:
+            # The longest of them bounds the figure from above alone.
+            holds = False
         bounds = self.interval if sign in _ORDERINGS else None
         decided = self.value is None or (self.too_few is None and _decided(sign, bounds, bare))
         undecided = self._judgements.undecided
@@ -285,6 +289,11 @@ class Measure:
                     f"not with {limit!r}"
                 )
             raise TypeError(f"{self.metric} is a {self.kind.value}, not a duration like {limit}")
+        if self.kind is Kind.SHARE and not 0 <= limit <= 1:
+            raise TypeError(
+                f"{self.metric} is a share, from 0 to 1: compare it with {limit / 100:g} for {limit:g} %, "
+                f"not with {limit!r}"
+            )
         return limit
 
     def _print(self, value: float | None) -> str:

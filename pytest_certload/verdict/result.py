@@ -226,7 +226,7 @@ class StepResult:
     @property
     def count(self) -> Measure:
         """How many there were, errors included."""
-        return self._measure(self._figures.counts.count, Kind.COUNT, "count")
+        return self._counted(self._figures.counts.count, "count")
 
     @property
     def finished(self) -> Measure:
@@ -234,12 +234,12 @@ class StepResult:
         counts = self._figures.counts
         never_over = (Outcome.DROPPED, Outcome.UNFINISHED)
         finished = counts.count - sum(counts.of_outcome(outcome) for outcome in never_over)
-        return self._measure(finished, Kind.COUNT, "finished")
+        return self._counted(finished, "finished")
 
     @property
     def ok(self) -> Measure:
         """How many succeeded."""
-        return self._measure(self._ok, Kind.COUNT, "ok")
+        return self._counted(self._ok, "ok")
 
     @property
     def _ok(self) -> int:
@@ -248,7 +248,7 @@ class StepResult:
     @property
     def errors(self) -> Measure:
         """How many did not succeed, for whatever reason."""
-        return self._measure(self._figures.counts.count - self._ok, Kind.COUNT, "errors")
+        return self._counted(self._figures.counts.count - self._ok, "errors")
 
     @property
     def error_rate(self) -> Measure:
@@ -281,7 +281,12 @@ class StepResult:
     def rate(self) -> Measure:
         """How many were over before the measured window ended, per second."""
         over, window = self._figures.counts.over, self._window_seconds
-        return self._measure(over / window if window else 0.0, Kind.RATE, "rate")
+        return self._counted(over / window if window else 0.0, "rate", Kind.RATE)
+
+    def _counted(self, number: float, metric: str, kind: Kind = Kind.COUNT) -> Measure:
+        """What is counted of a step that never ran is nothing, and not 0: it may be misspelt."""
+        known = self._step is None or self._figures.counts.count
+        return self._measure(number if known else None, kind, metric)
 
     @property
     def statuses(self) -> Mapping[int, int]:
@@ -506,7 +511,9 @@ class RunResult(StepResult):
             return ()
         if threshold.step is None:
             return (self,)
-        return (self.steps[threshold.step],) if threshold.step in self.steps else ()
+        step = self.steps.get(threshold.step)
+        # It may have run in the warm-up alone.
+        return () if step is None or step.count.value is None else (step,)
 
     def figure(self, what: str, value: Duration | int) -> Measure:
         """A figure that the test measured itself; a condition on it is told like any other.
@@ -520,28 +527,42 @@ class RunResult(StepResult):
         kind = Kind.DURATION if isinstance(value, Duration) else Kind.COUNT
         return self._measure(value, kind, what)
 
-    def integrity(self, what: str, *, actual: object, expected: object) -> None:
+    def integrity(
+        self, what: str, *, actual: object, expected: object, fewer: int = 0, more: int = 0
+    ) -> None:
         """Hold that the data is right afterwards; the report shows it with a tick or a cross.
 
         Args:
             what: What is compared, such as ``agents seen in the database``.
             actual: What the database says.
             expected: What it must say.
+            fewer, more: By how much less or more it may be, of numbers: what failed iterations may have
+                done, or not done, such as ``result.unacknowledged``.
 
         Raises:
             IntegrityFailed: They differ.
+            ConfigurationError: ``fewer`` or ``more`` is below 0, or of what is no number.
         """
         __tracebackhide__ = True
+        wanted, passed = _plain(expected), bool(actual == expected)
+        if fewer or more:
+            if not isinstance(actual, int) or not isinstance(expected, int) or min(fewer, more) < 0:
+                raise ConfigurationError(
+                    f"integrity({what!r}, fewer={fewer!r}, more={more!r}): they are numbers from 0 on, "
+                    f"and go with numbers, not with {actual!r} and {expected!r}"
+                )
+            wanted = f"{expected - fewer:,} to {expected + more:,}"
+            passed = expected - fewer <= actual <= expected + more
         judgement = Judgement(
             metric=what,
             step=None,
-            condition=f"== {_plain(expected)}",
+            condition=f"in {wanted}" if fewer or more else f"== {wanted}",
             actual=_plain(actual),
-            passed=bool(actual == expected),
+            passed=passed,
         )
         self.judgements.append(judgement)
         if not judgement.passed:
-            raise IntegrityFailed(f"{what}: {judgement.actual}, expected {_plain(expected)}")
+            raise IntegrityFailed(f"{what}: {judgement.actual}, expected {wanted}")
 
     async def effects(
         self,
@@ -586,7 +607,7 @@ class RunResult(StepResult):
         )
         self._hold(
             found,
-            judge_rows(found, failed=self._failed(), keys_per_iteration=keys_per_iteration),
+            judge_rows(found, failed=self.unacknowledged, keys_per_iteration=keys_per_iteration),
         )
         return found
 
@@ -630,7 +651,7 @@ class RunResult(StepResult):
 
         found = await look_up(ledger, keys, limit=patience, began=self.report.window_begin)
         self._hold(
-            found, judge_rows(found, failed=self._failed(), keys_per_iteration=1, where=where)
+            found, judge_rows(found, failed=self.unacknowledged, keys_per_iteration=1, where=where)
         )
         return found
 
@@ -671,9 +692,15 @@ class RunResult(StepResult):
         self._hold(found, judge_sightings(found, allow_unseen=allow_unseen))
         return found
 
-    def _failed(self) -> int:
-        """The most operations whose answer got lost, warm-up included."""
-        return sum(error.count for error in self.report.errors) + self.report.unfinished
+    @property
+    def unacknowledged(self) -> int:
+        """The most iterations that may have done their work, or half of it, though nobody said so.
+
+        Those that failed or were never over, and requests without an answer that were sent again, warm-up
+        included: by so much may what is found in a database differ from what was acknowledged.
+        """
+        failed = sum(error.count for error in self.report.errors) + self.report.unfinished
+        return failed + (self.report.unanswered or 0)
 
     def _hold(self, found: EffectsFinding, verdict: Verdict) -> None:
         __tracebackhide__ = True

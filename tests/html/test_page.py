@@ -280,6 +280,26 @@ class TestTheFile:
         assert "No load was made" in file.read_text("utf-8")
         assert [path.name for path in file.parent.iterdir()] == ["report.html"]
 
+    @pytest.mark.parametrize(
+        ("runs", "headline"),
+        [
+            (0, "2 load tests failed, and no load was made"),
+            (1, "2 load tests failed beside it: the load passed"),
+            (3, "2 load tests failed beside them: all 3 loads passed"),
+        ],
+    )
+    def test_a_load_that_was_never_made_is_no_pass(self, runs: int, headline: str) -> None:
+        missing = [
+            ("test_a.py::test_a", "PreflightError: no such fleet"),
+            ("test_b.py::test_b", "<b>"),
+        ]
+        document = page([a_run() for _ in range(runs)], not_made=missing)
+        assert f"<h1>{headline}</h1>" in document
+        assert f"<title>{headline} · Load tests</title>" in document
+        assert 'class="verdict failed"' in document
+        assert "PreflightError: no such fleet" in document
+        assert "<b>&lt;b&gt;</b>" in document
+
     def test_that_cannot_be_written_names_the_option_and_the_remedy(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(ReportError, match=r"--certload-html .*report.html: .*name a file"):

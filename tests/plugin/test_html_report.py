@@ -61,6 +61,25 @@ def test_it_lies_where_it_is_wanted_or_nowhere(pytester: pytest.Pytester, wanted
     assert told == (wanted != "off")
 
 
+def test_a_load_that_was_never_made_is_in_it(pytester: pytest.Pytester, target: Target) -> None:
+    pytester.makepyfile(
+        test_it=f"""
+        import pytest
+
+        @pytest.fixture
+        def stack():
+            raise RuntimeError("no such stack")
+
+        @pytest.mark.scale(base_url="{target.base_url}")
+        async def test_storm(load, stack): ...
+        """
+    )
+    pytester.runpytest("-m", "scale").assert_outcomes(errors=1)
+    text = (pytester.path / "results" / "report.html").read_text()
+    assert "1 load test failed, and no load was made" in text
+    assert "RuntimeError: no such stack" in text
+
+
 def test_a_session_without_load_writes_none(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest("-m", "not scale")
     result.assert_outcomes(passed=1, deselected=1)

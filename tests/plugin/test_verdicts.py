@@ -470,6 +470,38 @@ def test_two_loads_in_one_test_have_a_summary_each(
     assert summary(pytester, "storm-2")["executor"] == "constant_vus"
 
 
+def test_integrity_may_be_off_by_what_failed(pytester: pytest.Pytester, target: Target) -> None:
+    after = (
+        "assert result.unacknowledged == 0\n"
+        'result.integrity("rows", actual=21, expected=20, more=1)\n'
+        'result.integrity("jobs", actual=17, expected=20, fewer=3, more=1)\n'
+        'result.integrity("sums", actual=22, expected=20, fewer=9, more=1)'
+    )
+    outcome = run(pytester, scale_test(target, GET.format(path="/fine"), after))
+    outcome.assert_outcomes(failed=1)
+    outcome.stdout.fnmatch_lines(["*IntegrityFailed: sums: 22, expected 11 to 21*"])
+    held = {t["metric"]: (t["condition"], t["passed"]) for t in summary(pytester)["thresholds"]}
+    assert held["rows"] == ("in 20 to 21", True)
+    assert held["jobs"] == ("in 17 to 21", True)
+    assert held["sums"] == ("in 11 to 21", False)
+
+
+@pytest.mark.parametrize(
+    "slack", ["actual='a', expected='b', more=1", "actual=1, expected=1, fewer=-1"]
+)
+def test_what_integrity_may_be_off_by_is_a_number(
+    pytester: pytest.Pytester, target: Target, slack: str
+) -> None:
+    outcome = run(
+        pytester,
+        scale_test(target, GET.format(path="/fine"), f'result.integrity("rows", {slack})'),
+    )
+    outcome.assert_outcomes(failed=1)
+    outcome.stdout.fnmatch_lines(
+        ["*ConfigurationError: integrity('rows', *they are numbers from 0 on*"]
+    )
+
+
 def test_integrity_that_does_not_hold_fails(pytester: pytest.Pytester, target: Target) -> None:
     after = 'result.integrity("rows", actual=20, expected=20)\nresult.integrity("sums", actual=19, expected=20)'
     result = run(pytester, scale_test(target, GET.format(path="/x"), after))
@@ -681,6 +713,95 @@ def test_scenarios_together_have_a_summary_each_and_one_for_all(
     assert summary(pytester, "buy")["parameters"]["start_seconds"] == 0.5
 
 
+def test_one_of_several_scenarios_that_asks_nothing_proves_nothing(
+    pytester: pytest.Pytester, target: Target
+) -> None:
+    pytester.makepyfile(
+        test_it=f"""
+        import pytest
+        from pytest_certload import ConstantArrivalRate, Scenario
+
+        async def browse(iteration):
+            async with iteration.client.get("/fine") as response:
+                iteration.expect(response, 200)
+
+        async def buy(iteration):
+            iteration.client.get("/fine")
+
+        @pytest.mark.scale(base_url="{target.base_url}")
+        async def test_mix(load):
+            executor = ConstantArrivalRate(rate=40, duration=0.2)
+            result = await load.run(
+                Scenario(name="browse", iteration=browse, executor=executor),
+                Scenario(name="buy", iteration=buy, executor=executor),
+            )
+            assert result.error_rate < 0.01
+        """
+    )
+    outcome = pytester.runpytest("-m", "scale")
+    outcome.assert_outcomes(failed=1)
+    outcome.stdout.fnmatch_lines(["*no iteration of scenario buy saw an answer*"])
+
+
+@pytest.mark.parametrize("figure", ["count", "ok", "errors", "finished", "rate"])
+def test_what_is_counted_of_a_step_that_never_ran_is_not_0(
+    pytester: pytest.Pytester, target: Target, figure: str
+) -> None:
+    after = f"assert result.errors == 0\nassert result.step('chekout').{figure} < 5"
+    outcome = run(pytester, scale_test(target, GET.format(path="/fine"), after))
+    outcome.assert_outcomes(failed=1)
+    outcome.stdout.fnmatch_lines([f"*assert {figure} of step chekout = no samples*"])
+
+
+def test_a_window_in_which_nothing_was_due_is_invalid(
+    pytester: pytest.Pytester, target: Target
+) -> None:
+    call = 'load.constant_arrival_rate(ask, rate="30/min", duration=0.2, warm_up=0.5)'
+    source = scale_test(target, GET.format(path="/fine"), "assert result.dropped == 0", call)
+    outcome = run(pytester, source)
+    outcome.assert_outcomes(failed=1)
+    outcome.stdout.fnmatch_lines(["*nothing was due in the measured window*"])
+    assert summary(pytester)["validity"] == "invalid"
+
+
+def test_load_that_is_asked_for_while_the_test_runs_is_held_to_all_the_same(
+    pytester: pytest.Pytester, target: Target
+) -> None:
+    pytester.makepyfile(
+        test_it=f"""
+        import pytest
+
+        @pytest.fixture
+        def maker(request):
+            return request.getfixturevalue("load")
+
+        @pytest.mark.scale(base_url="{target.base_url}", thresholds=["p(95)<0.001"])
+        async def test_storm(maker):
+            async def ask(iteration):
+                async with iteration.client.get("/slow/5") as response:
+                    iteration.expect(response, 200)
+            result = await maker.constant_arrival_rate(ask, rate=40, duration=0.5)
+            assert result.errors == 0
+        """
+    )
+    outcome = pytester.runpytest("-m", "scale")
+    outcome.assert_outcomes(failed=1)
+    outcome.stdout.fnmatch_lines(["*ThresholdsMissed*"])
+
+
+def test_half_a_character_in_an_error_ends_nothing(
+    pytester: pytest.Pytester, target: Target
+) -> None:
+    iteration = f"{GET.format(path='/fine')}\niteration.check(False, 'broken: \\ud83d')"
+    source = scale_test(target, iteration, "assert result.error_rate < 0.5")
+    pytester.makepyfile(test_it=source, test_other="def test_other(): pass")
+    outcome = pytester.runpytest("-m", "scale", "--junitxml=out.xml", "test_it.py", "test_other.py")
+    outcome.assert_outcomes(failed=1, deselected=1)
+    assert outcome.ret == pytest.ExitCode.TESTS_FAILED
+    (error,) = summary(pytester)["errors"]
+    assert "broken: \ud83d" in error["message"]
+
+
 def test_scenarios_keep_the_names_that_their_test_gave_them(
     pytester: pytest.Pytester, target: Target
 ) -> None:
@@ -707,6 +828,35 @@ def test_scenarios_keep_the_names_that_their_test_gave_them(
     )
     pytester.runpytest("-m", "scale").assert_outcomes(passed=2)
     assert [summary(pytester, n)["offered"] for n in ("browse", "browse-2")] == [8, 8]
+
+
+def test_a_failure_names_the_scenario_whose_figure_it_is(
+    pytester: pytest.Pytester, target: Target
+) -> None:
+    pytester.makepyfile(
+        test_it=f"""
+        import pytest
+        from pytest_certload import ConstantArrivalRate, Scenario, ms
+
+        async def ask(iteration):
+            async with iteration.client.get("/slow/5") as response:
+                iteration.expect(response, 200)
+
+        @pytest.mark.scale(base_url="{target.base_url}")
+        async def test_mix(load):
+            executor = ConstantArrivalRate(rate=40, duration=0.5)
+            result = await load.run(
+                Scenario(name="browse", iteration=ask, executor=executor),
+                Scenario(name="buy", iteration=ask, executor=executor),
+            )
+            assert result.errors == 0
+            assert result["buy"].p50 < ms(1)
+        """
+    )
+    pytester.runpytest("-m", "scale").assert_outcomes(failed=1)
+    assert summary(pytester, "buy")["failure"].startswith("assert response time p50 = ")
+    for name in ("browse", "mix"):
+        assert summary(pytester, name)["failure"].startswith("buy: assert response time p50 = ")
 
 
 @pytest.mark.parametrize("transport", ["aiohttp", "fast"])

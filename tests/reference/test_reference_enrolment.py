@@ -93,9 +93,17 @@ def test_a_server_that_finishes_no_order_is_good_up_to_there(bench: Bench) -> No
         ),
         ({"CERTLOAD_REFERENCE_FAULTS": "error-500"}, "new-account is answered 500 instead of 201"),
         ({"CERTLOAD_REFERENCE_FAULTS": "no-nonce-header"}, "Replay-Nonce is there"),
+        (
+            {"CERTLOAD_REFERENCE_FAULTS": "acme-signature-unchecked"},
+            "another key has signed is refused as unauthorized .*not answered 200",
+        ),
+        (
+            {"CERTLOAD_REFERENCE_FAULTS": "acme-nonce-reused"},
+            "nonce that was used is refused as badNonce .*not answered 200",
+        ),
         ({"CERTLOAD_REFERENCE_FAULTS": "unknown-profile-500"}, "directory is answered 500"),
     ],
-    ids=["another key", "500", "no nonce", "no profile"],
+    ids=["another key", "500", "no nonce", "unchecked", "nonce reused", "no profile"],
 )
 def test_any_other_failure_is_no_start(bench: Bench, variables: dict[str, str], said: str) -> None:
     with bench.serving(bench.seeded(), **variables) as server:

@@ -16,9 +16,11 @@ from pytest_certload.proof.preflight import Preflight
 
 RATE = 10
 DURATION = "5m"
+#: certctl's job processor would take deployments before their agents ask for them.
+SETTINGS = {"CERTCTL_SCHEDULER_JOB_PROCESSOR_INTERVAL": "720h"}
 
 
-@pytest.mark.scale
+@pytest.mark.scale(server_env=SETTINGS)
 @pytest.mark.tier_agent
 async def test_deploy_verify(load: Load, certctl: Certctl, tmp_path: Path) -> None:
     planned = load.planned_iterations(rate=RATE, duration=DURATION)
@@ -41,6 +43,7 @@ async def test_deploy_verify(load: Load, certctl: Certctl, tmp_path: Path) -> No
         }
     )
     deployments = load.ledger("deployments")
+    authorities: set[str] = set()
 
     async def keys_made(_: Preflight) -> str:
         return f"{len(keys):,} keys, CSRs and old certificates in {making:.1f} s, before the load"
@@ -92,10 +95,12 @@ async def test_deploy_verify(load: Load, certctl: Certctl, tmp_path: Path) -> No
                 "the certificate that is picked up is for the CSR's key",
             )
             assert leaf
+            authorities.add(authority := chain.removeprefix(leaf.pem))
+            iteration.check(len(authorities) == 1, "all certificates are of one CA")
 
         async with iteration.step("serve"):
             target.deploy(key.name, chain, key.key_pem)
-            served = await target.fingerprint(key.name, chain.removeprefix(leaf.pem))
+            served = await target.fingerprint(key.name, authority)
             iteration.check(served == leaf.fingerprint, "what was picked up is what is served")
 
         async with iteration.step("report"):
@@ -136,15 +141,17 @@ async def test_deploy_verify(load: Load, certctl: Certctl, tmp_path: Path) -> No
     assert result.p99 < seconds(5)
     assert result.error_rate < 0.001
     await prove(result)
-    if not result.summary.errors:
-        result.integrity(
-            "jobs that are not Completed",
-            actual=await certctl.work.jobs_not_completed(certificates, "Renewal", "Deployment"),
-            expected=0,
-        )
-        result.integrity(
-            "certificates that are not Active",
-            actual=await certctl.work.certificates_not_active(certificates),
-            expected=0,
-        )
+    result.integrity(
+        "jobs that are not Completed",
+        actual=await certctl.work.jobs_not_completed(certificates, "Renewal", "Deployment"),
+        expected=0,
+        # A renewal, or the deployment that comes of it.
+        more=result.unacknowledged,
+    )
+    result.integrity(
+        "certificates that are not Active",
+        actual=await certctl.work.certificates_not_active(certificates),
+        expected=0,
+        more=result.unacknowledged,
+    )
     result.caught_up()

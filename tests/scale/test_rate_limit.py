@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_certload import Iteration, Load, RunResult, ms
+from pytest_certload import ConfigurationError, Iteration, Load, RunResult, ms
 from pytest_certload.certctl.api import Certctl
 
 RATE = 200
@@ -23,6 +23,12 @@ LIMITER = "CERTCTL_RATE_LIMIT"
 )
 @pytest.mark.tier_acme
 async def test_rate_limit(load: Load, certctl: Certctl) -> None:
+    rate = load.planned_rate(RATE).per_second
+    if rate < 2 * LET_THROUGH:
+        raise ConfigurationError(
+            f"{rate:g} a second are not well above the {LET_THROUGH} that are let through; raise "
+            "--certload-rate"
+        )
     nonces = load.ledger("nonces")
     began = await certctl.now()
 

@@ -17,11 +17,17 @@ from pytest_certload import (
     seconds,
 )
 from pytest_certload.certctl.api import Certctl
+from pytest_certload.certctl.queue import CLAIM_LIMIT, claims_a_tick
 from pytest_certload.units import parse_duration
 
 INTERVAL = "CERTCTL_SCHEDULER_JOB_PROCESSOR_INTERVAL"
-CLAIM_LIMIT = "CERTCTL_SCHEDULER_JOB_CLAIM_LIMIT"
-SETTINGS = {INTERVAL: "1s", CLAIM_LIMIT: "1000", "CERTCTL_RENEWAL_CONCURRENCY": "25"}
+SETTINGS = {
+    INTERVAL: "1s",
+    CLAIM_LIMIT: "1000",
+    "CERTCTL_RENEWAL_CONCURRENCY": "25",
+    # So few heartbeats leave agents silent for minutes: to set them Offline is no part of the load.
+    "CERTCTL_SCHEDULER_AGENT_HEALTH_CHECK_INTERVAL": "720h",
+}
 #: An interval may be a tenth longer.
 JITTER = 1.1
 #: Jobs that must be done in a second, by who makes the keys: half as many more as certctl's defaults let
@@ -48,18 +54,25 @@ async def test_scheduler_drain(load: Load, certctl: Certctl, jobs: int, duration
     queue = await certctl.renewal_queue(min(jobs, ceil(jobs * share)), keygen=keygen)
     agents = await certctl.agents()
     # Each tick claims so many, and may come as late as a whole interval after the last job.
-    interval = parse_duration(load.server_env[INTERVAL]).total_seconds * JITTER
-    ticks = ceil(len(queue.jobs) / int(load.server_env[CLAIM_LIMIT]))
+    interval = parse_duration(load.server_env[INTERVAL], name=INTERVAL).total_seconds * JITTER
+    ticks = ceil(len(queue.jobs) / claims_a_tick(load.server_env))
     allowed = seconds(ticks * interval + len(queue.jobs) / PACE[keygen])
     done = load.ledger("done jobs")
     for job in queue.jobs:
         done.acknowledged(job)
 
+    beats = load.ledger("heartbeats")
+    load.watch(seen := certctl.heartbeats_seen())
+
     async def heartbeat(iteration: Iteration) -> None:
         agent = agents[iteration.index % len(agents)]
         path = f"/api/v1/agents/{agent.id}/heartbeat"
+        beats.asked(agent.id)
         async with iteration.client.post(path, json=agent.metadata) as response:
             iteration.expect(response, 200)
+            answer = await response.json()
+        iteration.check(answer == {"status": "heartbeat_recorded"}, "the heartbeat is recorded")
+        beats.acknowledged(agent.id)
 
     async def prove(result: RunResult) -> None:
         # The audit log has a row each time that a job was done: one that was done twice has two.
@@ -67,9 +80,11 @@ async def test_scheduler_drain(load: Load, certctl: Certctl, jobs: int, duration
             done,
             certctl.database,
             "SELECT details->>'job_id' FROM audit_events "
-            "WHERE action = $1 AND resource_id LIKE 'cert-loadtest-bulk-%'",
+            "WHERE action = $1 AND details->>'job_id' LIKE $2",
             queue.audit_action,
+            queue.pattern,
         )
+        await result.sightings(beats, seen)
 
     load.after_death(prove)
     load.watch(certctl.audit_backlog(load))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.scenarios.caught import DATABASE, Caught, Run
+from tests.scenarios.caught import BEFORE, DATABASE, Caught, Run
 
 ENROLMENT = "acme-enrolment"
 
@@ -26,6 +26,17 @@ RUNS: tuple[Run, ...] = (
                 message="acknowledged orders are not in the database",
             ),
         ),
+    ),
+    # A server that does not look is quicker than an honest one.
+    *(
+        Run(
+            preflight="on",
+            caught=(Caught(fault=fault, scenario=ENROLMENT, by=BEFORE, message=message),),
+        )
+        for fault, message in (
+            ("acme-signature-unchecked", "a request that another key has signed is refused"),
+            ("acme-nonce-reused", "a nonce that was used is refused as badNonce"),
+        )
     ),
     # The client signs again and gets through: no status tells it, only the count.
     Run(

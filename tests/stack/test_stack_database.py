@@ -123,6 +123,9 @@ class TestStatements:
                 "with recursive up AS (SELECT 1 AS n UNION SELECT n + 1 FROM up WHERE n < $1) "
                 "SELECT max(n) FROM up",
                 "VALUES ($1::int)",
+                "WITH /* up */ RECURSIVE up AS (SELECT $1::int AS n) SELECT n FROM up",
+                "WITH RECURSIVE /* up */ up AS (SELECT $1::int AS n) SELECT n FROM up",
+                'WITH "certload" AS (SELECT $1::int AS n) SELECT n FROM certload',
             ):
                 assert await database.fetchval(sql, 7) == 7
 

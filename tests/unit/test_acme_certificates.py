@@ -76,6 +76,25 @@ def test_a_fingerprint_is_of_the_leaf(authority: Authority) -> None:
     assert fingerprint(chain) == leaf.fingerprint(hashes.SHA256()).hex()
 
 
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b""])
+def test_a_chain_may_be_written_in_other_ways(authority: Authority, line_end: bytes) -> None:
+    """RFC 7468 lets lines end with either, and the last one with nothing."""
+    enrolment = new_enrolment(NAMES)
+    chain = issue(authority, enrolment)
+    if line_end == b"\r\n":
+        written = chain.replace(b"\n", line_end)
+    else:
+        written = chain.rstrip(b"\n") + line_end
+    assert Trust.first_seen(written).fault(written, enrolment) is None
+    assert fingerprint(written) == fingerprint(chain)
+
+
+def test_what_is_no_certificate_has_no_fingerprint() -> None:
+    for text in (b"", b"PEM", b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"):
+        with pytest.raises(ValueError):  # noqa: PT011 - Python's own words
+            fingerprint(text)
+
+
 def test_each_machine_has_its_own_keys_and_names() -> None:
     machines = Enrolments(20, lambda number: [f"host-{number}.example.test"])
     assert len(machines) == 20

@@ -8,6 +8,8 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -18,7 +20,12 @@ from pytest_certload.acme.resources import Certificate, Directory, Order
 from pytest_certload.testing import run_virtual
 
 DIRECTORY = Directory(new_nonce="/nonce", new_account="/account", new_order="/order")
-ORDER = {"status": "ready", "authorizations": ["/authz/1"], "finalize": "/finalize"}
+ORDER = {
+    "status": "ready",
+    "identifiers": [{"type": "dns", "value": "a.test"}],
+    "authorizations": ["/authz/1"],
+    "finalize": "/finalize",
+}
 VALID = {**ORDER, "status": "valid", "certificate": "/cert"}
 CHALLENGES = [
     {"type": "dns-01", "url": "/challenge/dns", "status": "pending"},
@@ -188,12 +195,48 @@ def test_another_problem_is_not_sent_again() -> None:
     assert len(server.headers) == 1
 
 
+def identifiers(*names: str) -> list[dict[str, str]]:
+    return [{"type": "dns", "value": name} for name in names]
+
+
 def test_names_are_ordered() -> None:
-    server = Server(Answer(201, ORDER, {"Location": "/order/7"}))
+    # The server may have them in another order.
+    answer = {
+        **ORDER,
+        "identifiers": identifiers("*.b.test", "a.test"),
+        "authorizations": ["/authz/1", "/authz/2"],
+    }
+    server = Server(Answer(201, answer, {"Location": "/order/7"}))
     made, _ = asking(server, lambda client: client.new_order(["a.test", "*.b.test"]))
     assert (made.url, made.status, made.certificate) == ("/order/7", "ready", None)
-    identifiers = [{"type": "dns", "value": name} for name in ("a.test", "*.b.test")]
-    assert server.payloads == [{"identifiers": identifiers}]
+    assert server.payloads == [{"identifiers": identifiers("a.test", "*.b.test")}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"identifiers": identifiers("b.test")}, "an order is for the names that were asked for"),
+        ({"identifiers": []}, "an order is for the names that were asked for"),
+        ({"authorizations": []}, "an order has an authorization for each name"),
+        ({"authorizations": ["/authz/1", "/authz/2"]}, "an order has an authorization for each"),
+    ],
+)
+def test_an_order_is_what_was_asked_for(changes: dict[str, object], message: str) -> None:
+    server = Server(Answer(201, {**ORDER, **changes}, {"Location": "/order/7"}))
+    with pytest.raises(AssertionError, match=message):
+        asking(server, lambda client: client.new_order(["a.test"]))
+
+
+def test_an_authorization_is_for_a_name_of_the_order() -> None:
+    other = {**AUTHORIZATION, "status": "valid", "identifier": identifiers("b.test")[0]}
+    with pytest.raises(AssertionError, match="the authorizations of an order are for its names"):
+        asking(Server(Answer(200, other)), lambda client: client.ready(order()))
+
+
+def test_of_a_wildcard_the_authorization_is_for_the_name_below_it() -> None:
+    server = Server(Answer(200, {**AUTHORIZATION, "status": "valid"}))
+    wild = order(identifiers=identifiers("*.a.test"))
+    assert asking(server, lambda client: client.ready(wild))[0] == wild
 
 
 def test_a_valid_authorization_is_read_and_no_more() -> None:
@@ -237,6 +280,38 @@ def test_what_stays_pending_is_an_error() -> None:
     )
     with pytest.raises(AssertionError, match="what is pending is over in 5 s"):
         asking(server, lambda client: client.ready(order()), patience=5)
+
+
+@pytest.mark.parametrize(
+    "said", ["3600", format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)]
+)
+def test_nobody_waits_longer_than_their_patience(said: str) -> None:
+    pending = Answer(200, {**AUTHORIZATION, "status": "pending"}, {"Retry-After": said})
+    server = Server(Answer(200, AUTHORIZATION), Answer(200, {}), pending, pending, pending)
+
+    async def ask(client: AcmeClient) -> float:
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(AssertionError, match="what is pending is over in 5 s"):
+            await client.ready(order())
+        return asyncio.get_running_loop().time() - began
+
+    assert asking(server, ask, patience=5)[0] == pytest.approx(5)
+
+
+@pytest.mark.parametrize(
+    "said", ["soon", format_datetime(datetime(2020, 1, 1, tzinfo=UTC), usegmt=True)]
+)
+def test_a_time_to_come_back_that_is_none_or_past_is_left_to_the_client(said: str) -> None:
+    pending = Answer(200, {**AUTHORIZATION, "status": "pending"}, {"Retry-After": said})
+    valid = Answer(200, {**AUTHORIZATION, "status": "valid"})
+    server = Server(Answer(200, AUTHORIZATION), Answer(200, {}), pending, valid)
+
+    async def ask(client: AcmeClient) -> float:
+        began = asyncio.get_running_loop().time()
+        await client.ready(order())
+        return asyncio.get_running_loop().time() - began
+
+    assert asking(server, ask)[0] == pytest.approx(0.05)
 
 
 def test_an_authorization_that_is_refused_is_an_error() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_certload.baselines.baseline import Baseline, PercentileFigure, StepBaseline
-from pytest_certload.baselines.comparison import breaches, compare
+from pytest_certload.baselines.comparison import breaches, compare, require_whole
 from pytest_certload.baselines.history import history_lines, sparkline
 from pytest_certload.baselines.limits import FIGURES, Limit, parse_limit, parse_wish
 from pytest_certload.baselines.machine import Machine, _cpu, this_machine
@@ -311,6 +311,27 @@ class TestDifferences:
             "this run is suspect: its generator was disturbed",
         )
 
+    def test_another_test_of_the_same_scenario_stands_in_the_way(self) -> None:
+        one, other = (baseline(nodeid=f"test_{name}.py::test_it") for name in ("shop", "till"))
+        with pytest.raises(BaselineError, match=r"another test: test_till.py::test_it \(test_shop"):
+            compare(other, one, name="main")
+        assert compare(one, baseline(), name="main").differences == ()
+        assert compare(one, one, name="main").differences == ()
+
+    @pytest.mark.parametrize(
+        ("changes", "why"),
+        [
+            ({"validity": "invalid"}, "is invalid"),
+            ({"validity": "unjudged"}, "is unjudged"),
+            ({"state": "interrupted"}, "was interrupted"),
+        ],
+    )
+    def test_what_was_not_offered_says_nothing(self, changes: dict[str, str], why: str) -> None:
+        for run, before in ((baseline(**changes), baseline()), (baseline(), baseline(**changes))):
+            with pytest.raises(BaselineError, match=f"{why}, so its figures say nothing"):
+                require_whole(run, before, name="main")
+        require_whole(baseline(validity="suspect"), baseline(), name="main")
+
     def test_the_terminal_tells_it(self) -> None:
         limits = [parse_limit("p95:10%"), parse_limit("login.p99:80%"), parse_limit("errors:1%")]
         run = baseline(150, stack={**baseline().stack, "server": "certctl 1.3"})
@@ -346,6 +367,21 @@ class TestStore:
         history = read_history(path)
         assert history.saved == (baseline(100), later)
         assert history.latest == later
+
+    def test_keeps_machines_and_tests_apart(self, tmp_path: Path) -> None:
+        store = Store(folder=tmp_path)
+        store.save(baseline(nodeid="test_shop.py::test_it"), name="main")
+        slower = replace(HERE, cpu=HERE.cpu.replace("2.20", "2.80"))
+        assert slower.folder != HERE.folder
+        # Names that are written differently make one folder.
+        twin = replace(HERE, cpu=HERE.cpu.replace("(R)", "(r)"))
+        assert twin.folder == HERE.folder
+        with pytest.raises(BaselineError, match="is of another machine"):
+            store.save(baseline(machine=twin), name="main")
+        with pytest.raises(BaselineError, match=r"is of another test \(test_shop.py::test_it"):
+            store.save(baseline(nodeid="test_till.py::test_it"), name="main")
+        (path,) = tmp_path.rglob("*.json")
+        assert len(read_history(path).saved) == 1
 
     def test_finds_this_machines_before_others(self, tmp_path: Path) -> None:
         store = Store(folder=tmp_path)

@@ -112,6 +112,45 @@ def test_a_run_that_got_worse_ends_with_1(here: Path, capsys: pytest.CaptureFixt
     assert (figure["verdict"], figure["passed"]) == ("higher", False)
 
 
+def test_a_run_that_is_missing_is_held_to_no_limit(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("storm", "burst"):
+        summary(here / "before", scenario=name)
+    summary(here / "after")
+    assert main(["compare", "before", "after"]) == 0
+    assert "burst: only in before" in capsys.readouterr().out
+    assert main(["compare", "before", "after", "p95:10%"]) == 1
+    assert "worse: burst: not in after, so that no limit was held to it" in capsys.readouterr().out
+    assert main(["compare", "before", "after", "p95:10%", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["burst"] is None
+
+
+def test_a_run_that_was_not_offered_is_not_compared(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary(here / "before")
+    path = summary(here / "after")
+    path.write_text(path.read_text().replace('"validity": "valid"', '"validity": "invalid"'))
+    assert "the run is invalid" in wrong(capsys, "compare", "before", "after")
+
+
+def test_a_page_that_is_no_text_is_named(
+    store: Store, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "page.md").write_bytes(b"\xff")
+    assert "page.md is not UTF-8" in wrong(capsys, "baseline-table", "--check", "page.md")
+
+
+def test_a_report_that_cannot_be_written_names_its_option(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary(here / "results")
+    (here / "file").touch()
+    said = wrong(capsys, "report", "results", "-o", "file/report.html")
+    assert "--output file/report.html: the report cannot be written" in said
+
+
 def test_baselines_compare_by_name_and_by_file(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -193,7 +232,8 @@ def test_report_hands_over_all_runs(
 ) -> None:
     written: list[tuple[list[str], Path]] = []
 
-    def write_report(records: Sequence[RunRecord], path: Path) -> None:
+    def write_report(records: Sequence[RunRecord], path: Path, *, option: str) -> None:
+        assert option == "--output"
         written.append(([record.scenario for record in records], path))
 
     html = ModuleType("html")

@@ -162,3 +162,27 @@ def test_too_few_samples_are_an_error_instead_of_a_number() -> None:
     missed = p99.judge("<", ms(10))
     assert (missed.passed, missed.missed_by) == (False, "8 ms, 80%")
     assert str(held).endswith("wanted < 20 ms; not decided by so few samples")
+
+
+def test_too_few_samples_bound_nothing_from_below() -> None:
+    """The longest of them is no less than the percentile, and says nothing of how small it may be."""
+    p99 = Measure(
+        ms(18),
+        kind=Kind.DURATION,
+        metric="p99",
+        step=None,
+        judgements=Judgements(),
+        too_few="p99 needs 100 samples, not 75",
+    )
+    for sign in (">", ">="):
+        judgement = p99.judge(sign, ms(5))
+        assert (judgement.passed, judgement.decided) == (False, False)
+
+
+@pytest.mark.parametrize("limit", [5, 1.5, -0.1])
+def test_a_share_is_no_percentage(limit: float) -> None:
+    rate = Measure(0.5, kind=Kind.SHARE, metric="error rate", step=None, judgements=Judgements())
+    with pytest.raises(TypeError, match="error rate is a share, from 0 to 1: compare it with"):
+        rate < limit  # noqa: B015 - that it raises is the point
+    assert rate < 1
+    assert rate >= 0

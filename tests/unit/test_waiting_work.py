@@ -7,7 +7,7 @@ import re
 import pytest
 
 from pytest_certload.certctl.enlarge import enlarge
-from pytest_certload.certctl.queue import RenewalQueue
+from pytest_certload.certctl.queue import CLAIM_LIMIT, RenewalQueue, claims_a_tick
 from pytest_certload.database import SessionDatabase
 from pytest_certload.errors import ConfigurationError
 from pytest_certload.proof.backlog import Backlog, Counted
@@ -110,8 +110,26 @@ def test_a_queue_has_a_certificate_for_each_job(size: int) -> None:
         RenewalQueue(NOWHERE, size)
 
 
+def test_queues_have_jobs_of_their_own() -> None:
+    queue, other = RenewalQueue(NOWHERE, 2), RenewalQueue(NOWHERE, 2)
+    name = queue.pattern.removesuffix("%")
+    assert name.startswith("job-loadtest-queue-")
+    assert queue.jobs == [f"{name}00001", f"{name}00002"]
+    assert not set(queue.jobs) & set(other.jobs), "audit rows of an earlier queue are another's"
+
+
+@pytest.mark.parametrize(("value", "claimed"), [("5000", 5000), ("0", 1000), ("-5", 1000)])
+def test_a_tick_claims_what_certctl_makes_of_its_limit(value: str, claimed: int) -> None:
+    assert claims_a_tick({CLAIM_LIMIT: value}) == claimed
+    assert claims_a_tick({}) == 1000
+
+
+def test_a_claim_limit_is_a_number() -> None:
+    with pytest.raises(ConfigurationError, match=f"{CLAIM_LIMIT}=many: write a number of jobs"):
+        claims_a_tick({CLAIM_LIMIT: "many"})
+
+
 def test_somebody_makes_the_keys() -> None:
-    assert RenewalQueue(NOWHERE, 2).jobs == ["job-loadtest-queue-00001", "job-loadtest-queue-00002"]
     with pytest.raises(ConfigurationError, match="KEYGEN_MODE=nobody: write agent or server"):
         RenewalQueue(NOWHERE, 2, keygen="nobody")
 

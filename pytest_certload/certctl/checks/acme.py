@@ -25,6 +25,13 @@ class AcmeChecks(Asker):
 
     async def acme(self, preflight: Preflight) -> str:
         """ACME is there: its directory is JSON, and the seeded profile's nonces are stored."""
+        issuers = await self.database.fetchval("SELECT count(*) FROM issuers WHERE enabled")
+        if issuers != 1:
+            raise PreflightError(
+                f"the database has {issuers} enabled issuers, of which ACME takes any one it finds, so "
+                "that its answers would be a matter of chance: leave iss-local of the seeds alone enabled, "
+                "and start the server anew"
+            )
         base = f"/acme/profile/{ACME_PROFILE}"
         directory = await self.ask_audited(preflight, "GET", f"{base}/directory")
         if directory.kind == "text/html":

@@ -84,6 +84,7 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "acme-limit-off": _always("accounts may make as many ACME orders as they like"),
     "acme-429-shape": _always("the limits of ACME accounts refuse with JSON that is no problem"),
+    "acme-signature-unchecked": _always("signed ACME requests are believed, whoever signed them"),
     "acme-order-lost": _always(
         "a finished ACME order is answered as valid and stays `processing` in the database"
     ),

@@ -31,7 +31,11 @@ def certainty(threshold: ThresholdRecord) -> str:
     """Whether what a threshold says may be noise, in words."""
     if not threshold.decided:
         return "may be noise: so few samples do not decide"
-    return "counted, no noise" if threshold.interval is None else "beyond noise"
+    if threshold.interval is not None:
+        return "beyond noise"
+    measured = words.quantity(threshold.actual)
+    is_time = measured is not None and measured[0] == "duration"
+    return "how sure it is is not known" if is_time else "counted, no noise"
 
 
 def thresholds(record: RunRecord) -> Markup:
@@ -109,7 +113,7 @@ def comparison(record: RunRecord) -> Markup | None:
         return None
     rows = [
         (
-            element("span", mark(figure.passed), " ", _compared_name(figure)),
+            element("span", _compared_mark(figure), _compared_name(figure)),
             _compared(figure, figure.before),
             _compared(figure, figure.after),
             _change(figure.change, figure.unit),
@@ -134,6 +138,13 @@ def comparison(record: RunRecord) -> Markup | None:
         table(f"Compared with baseline {found.baseline}", columns, rows),
         hint=f"Saved {found.saved_at} by pytest-certload {found.version}.",
     )
+
+
+def _compared_mark(figure: ComparedFigure) -> Markup | None:
+    """A mark for what is held to a limit; what is only told has none."""
+    if not figure.limit:
+        return None
+    return join([mark(figure.passed, decided=figure.decided), " "])
 
 
 def _compared_name(figure: ComparedFigure) -> Markup:

@@ -26,18 +26,27 @@ __all__ = ["page", "write_report"]
 _TITLE = "Load tests"
 
 
-def write_report(records: Sequence[RunRecord], path: Path, *, title: str | None = None) -> None:
+def write_report(
+    records: Sequence[RunRecord],
+    path: Path,
+    *,
+    title: str | None = None,
+    not_made: Sequence[tuple[str, str]] = (),
+    option: str = "--certload-html",
+) -> None:
     """Write one self-contained HTML file; it appears whole or not at all, and replaces an earlier one.
 
     Args:
         records: The runs, in their order; none make a page that says so.
         path: The file. Its folder is made if need be.
         title: Of the page; default: ``Load tests``.
+        not_made: Load tests that failed beside their runs, as when none was made: node id and reason.
+        option: What named the file, for the error.
 
     Raises:
         ReportError: It cannot be written.
     """
-    document = page(records, title=title).encode()
+    document = page(records, title=title, not_made=not_made).encode()
 
     def fill(file: IO[bytes]) -> None:
         file.write(document)
@@ -47,13 +56,19 @@ def write_report(records: Sequence[RunRecord], path: Path, *, title: str | None 
         write_whole(path, fill)
     except OSError as error:
         raise ReportError(
-            f"--certload-html {path}: the report cannot be written ({error.strerror or error}); "
-            "name a file in a folder that is writable and has space left, or off"
+            f"{option} {path}: the report cannot be written ({error.strerror or error}); "
+            "name a file in a folder that is writable and has space left"
+            f"{', or off' if option.startswith('--certload') else ''}"
         ) from error
 
 
-def page(records: Sequence[RunRecord], *, title: str | None = None) -> str:
-    """The whole document."""
+def page(
+    records: Sequence[RunRecord],
+    *,
+    title: str | None = None,
+    not_made: Sequence[tuple[str, str]] = (),
+) -> str:
+    """The whole document; see ``write_report``."""
     style, script = _asset("style.css"), _asset("script.js")
     title = title or _TITLE
     anchors = [f"run-{number}" for number in range(1, len(records) + 1)]
@@ -63,7 +78,7 @@ def page(records: Sequence[RunRecord], *, title: str | None = None) -> str:
         _top(records, title),
         element(
             "main",
-            _verdict(records, anchors),
+            _verdict(records, anchors, not_made),
             element(
                 "div",
                 *(run_section(r, anchor=a) for r, a in zip(records, anchors, strict=True)),
@@ -87,7 +102,7 @@ def page(records: Sequence[RunRecord], *, title: str | None = None) -> str:
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
         element("meta", name="generator", content="pytest-certload"),
-        element("title", f"{_headline(records)} · {title}"),
+        element("title", f"{_headline(records, not_made)} · {title}"),
         Markup(f"<style>{style}</style>"),
     )
     return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
@@ -101,7 +116,20 @@ def _digest(script: str) -> str:
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
-def _headline(records: Sequence[RunRecord]) -> str:
+def _headline(records: Sequence[RunRecord], not_made: Sequence[tuple[str, str]]) -> str:
+    if not not_made:
+        return _headline_of_runs(records)
+    tests = f"{len(not_made)} load test{'' if len(not_made) == 1 else 's'} failed"
+    if not records:
+        return f"{tests}, and no load was made"
+    return f"{tests} beside {'it' if len(records) == 1 else 'them'}: {_small(_headline_of_runs(records))}"
+
+
+def _small(text: str) -> str:
+    return f"{text[:1].lower()}{text[1:]}"
+
+
+def _headline_of_runs(records: Sequence[RunRecord]) -> str:
     if not records:
         return "No load was made"
     states = Counter(record.state for record in records)
@@ -155,12 +183,18 @@ def _moment(iso: str) -> str:
     return f"{iso[:10]} {iso[11:16]} UTC"
 
 
-def _verdict(records: Sequence[RunRecord], anchors: Sequence[str]) -> Markup:
-    broke = [item for r, a in zip(records, anchors, strict=True) for item in _breaches(r, a)]
+def _verdict(
+    records: Sequence[RunRecord], anchors: Sequence[str], not_made: Sequence[tuple[str, str]]
+) -> Markup:
+    broke = [
+        element("li", element("p", mark(passed=False), " ", nodeid, ": ", element("b", reason)))
+        for nodeid, reason in not_made
+    ]
+    broke += [item for r, a in zip(records, anchors, strict=True) for item in _breaches(r, a)]
     doubts = list(_doubts(records, anchors))
     return element(
         "section",
-        element("h1", _headline(records)),
+        element("h1", _headline(records, not_made)),
         element("ul", *broke, class_="broke") if broke else None,
         element(
             "div",
@@ -171,7 +205,7 @@ def _verdict(records: Sequence[RunRecord], anchors: Sequence[str]) -> Markup:
         if doubts
         else None,
         _overview(records, anchors) if records else _nothing(),
-        class_=f"verdict {_worst(records)}",
+        class_=f"verdict {'failed' if not_made else _worst(records)}",
     )
 
 
@@ -244,11 +278,19 @@ def _doubts_of(record: RunRecord) -> Iterator[str]:
         yield f"{word}: {'; '.join(record.validity_reasons)}"
     elif record.validity == "unjudged":
         yield "nobody judged the generator, as the run was cut short"
-    undecided = [t for t in record.thresholds if t.passed and not t.decided]
+    undecided = [
+        f"{t.metric}{f' of {t.step}' if t.step else ''} {t.condition}"
+        for t in record.thresholds
+        if t.passed and not t.decided
+    ]
+    if record.comparison is not None:
+        undecided += [
+            f"{f.metric}{f' of {f.step}' if f.step else ''} at most {f.limit} above the baseline's"
+            for f in record.comparison.figures
+            if f.limit and f.passed and not f.decided
+        ]
     if undecided:
-        names = ", ".join(
-            f"{t.metric}{f' of {t.step}' if t.step else ''} {t.condition}" for t in undecided
-        )
+        names = ", ".join(undecided)
         yield f"passed, but so few samples do not decide it: {names}"
     if record.unsettled_seconds is not None:
         yield (

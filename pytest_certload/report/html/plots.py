@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from pytest_certload.proof.findings import BacklogFinding, DatabaseMoment, ProcessFinding
-from pytest_certload.report.record import RunRecord, ThresholdRecord
+from pytest_certload.report.record import RunRecord, ThresholdRecord, window_begin
 from pytest_certload.stats.timeline import StepTimeline, Timeline
 from pytest_certload.units import format_rate
 
@@ -35,8 +35,7 @@ class RunPlots:
         self._record = record
         self._group = group
         # Moments of witnesses count from the begin of the load, the timeline from that of the window.
-        warm_up = record.parameters.get("warm_up_seconds", 0.0)
-        self._warm_up = float(warm_up) if isinstance(warm_up, (int, float)) else 0.0
+        self._warm_up = window_begin(record)
         proof = record.proof
         moments = [m.at for part in proof.processes for m in part.moments]
         moments += [m.at for m in proof.database.moments] if proof.database else []

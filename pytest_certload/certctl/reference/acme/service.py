@@ -163,6 +163,7 @@ class Acme:
             base=base,
             profile_id=profile_id,
             new_account=resource == _NEW_ACCOUNT,
+            checked="acme-signature-unchecked" not in self._faults,
         )
         try:
             answer = await self._signed[resource](call, argument)
