@@ -114,6 +114,8 @@ def fingerprint(chain: bytes) -> str:
         ValueError: It is no certificate.
     """
     der = ssl.PEM_cert_to_DER_cert(leaf_of(chain).decode("ascii"))
+    if not der:
+        raise ValueError("the leaf is empty")
     return hashlib.sha256(der).hexdigest()
 
 

@@ -56,7 +56,7 @@ async def test_acme_limits(load: Load, certctl: Certctl) -> None:
         async with iteration.step("new-nonce"):
             async with iteration.client.head(directory.new_nonce) as response:
                 iteration.expect(response, 200)
-            nonce = response.headers.get("Replay-Nonce")
+            nonce = response.headers.get("Replay-Nonce", "")
             iteration.check(nonce, "a nonce: Replay-Nonce is there")
         url = directory.new_order
         body = signed(key, url=url, nonce=nonce, payload=IDENTIFIERS, kid=account)
@@ -68,7 +68,7 @@ async def test_acme_limits(load: Load, certctl: Certctl) -> None:
                 await response.read()
             nonces.append(nonce)
             if refusal is None:
-                location = response.headers.get("Location")
+                location = response.headers.get("Location", "")
                 iteration.check(location, "an order comes with its Location")
                 orders.acknowledged(last_part(location))
             else:

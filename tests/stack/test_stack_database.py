@@ -109,7 +109,7 @@ class TestStatements:
                 assert caught.value.position == sql.index("nonsense") + 1
                 assert "nonsense" in caught.value.reason
             with pytest.raises(StatementError) as caught:
-                await database.stream(list, "SELECT 1,\n nonsense")
+                await database.stream(lambda rows: None, "SELECT 1,\n nonsense")
             assert (caught.value.sqlstate, caught.value.position) == ("42703", 12)
             assert await database.fetchval("SELECT 1") == 1
 

@@ -127,7 +127,7 @@ async def test_what_is_asked_by_both_is_the_servers_and_ours(shop: str, first: s
             await server.fetch(sql)
         for _ in range(30):
             await ours.fetch(sql)
-            await ours.stream(list, sql)
+            await ours.stream(lambda rows: None, sql)
     await server.close()
     (found,) = findings
     assert [s.calls for s in found.statements if first in s.query] == [7]

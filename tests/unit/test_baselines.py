@@ -143,7 +143,7 @@ class TestLimits:
 
 class TestMachine:
     def test_is_a_folder_that_people_can_read(self) -> None:
-        assert HERE.folder == "intel-xeon-e5-2cpu-8gib-linux-cpython3.11"
+        assert HERE.folder == "intel-xeon-e5-2.20ghz-2cpu-8gib-linux-cpython3.11"
         assert ELSEWHERE.folder != HERE.folder
 
     def test_goes_through_a_record(self) -> None:
@@ -326,7 +326,7 @@ class TestDifferences:
             ({"state": "interrupted"}, "was interrupted"),
         ],
     )
-    def test_what_was_not_offered_says_nothing(self, changes: dict[str, str], why: str) -> None:
+    def test_what_was_not_offered_says_nothing(self, changes: dict[str, Any], why: str) -> None:
         for run, before in ((baseline(**changes), baseline()), (baseline(), baseline(**changes))):
             with pytest.raises(BaselineError, match=f"{why}, so its figures say nothing"):
                 require_whole(run, before, name="main")

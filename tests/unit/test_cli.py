@@ -131,7 +131,7 @@ def test_a_run_that_was_not_offered_is_not_compared(
 ) -> None:
     summary(here / "before")
     path = summary(here / "after")
-    path.write_text(path.read_text().replace('"validity": "valid"', '"validity": "invalid"'))
+    path.write_text(path.read_text().replace('"validity": "suspect"', '"validity": "invalid"'))
     assert "the run is invalid" in wrong(capsys, "compare", "before", "after")
 
 

@@ -170,7 +170,9 @@ class TestTheVerdict:
         assert diagnose(replace(late, started_in_window=190)).state == "valid"
 
     def test_nothing_at_all(self) -> None:
-        assert diagnose(report(lag=0, took=0, count=0)).state == "valid"
+        found = diagnose(report(lag=0, took=0, count=0))
+        assert found.state == "invalid"
+        assert found.reasons == ("nothing was due in the measured window: offer more, or longer",)
         errors = report(lag=0, took=MS)
         outcome = np.full(200, Outcome.TIMEOUT, np.uint8)
         assert diagnose(with_samples(errors, outcome=outcome)).state == "valid"
