@@ -180,7 +180,7 @@ async def test_it(load, certload_stack):
     options = ("--certload-server-env=POOL=7", "--certload-server-env=MORE=1")
     pytester.runpytest("-m", "scale", *options).assert_outcomes(passed=1)
     summary = json.loads((pytester.path / "results" / "summary-it.json").read_text("utf-8"))
-    assert summary["stack"]["server_env"] == "LEVEL=debug POOL=7"
+    assert summary["stack"]["server_env"] == "LEVEL=debug POOL=7 MORE=1"
 
 
 def test_a_server_that_does_not_start_so_is_that_tests_error(
