@@ -103,6 +103,15 @@ def wrong_429(server: Server) -> None:
     assert "type" not in refused.json()
 
 
+def signature_unchecked(server: Server) -> None:
+    client = registered(server)
+    # Somebody else signs, and says that it is that account.
+    other = Client(server, account=client.account)
+    assert other.order("a.test").status == 201
+    nobody = Client(server, account=f"{client.account}x")
+    assert problem_of(nobody.order("a.test"))[1] == "accountDoesNotExist"
+
+
 def order_lost(server: Server) -> None:
     client = registered(server)
     made = client.order("a.test")
@@ -130,6 +139,7 @@ EFFECTS: Mapping[str, Callable[[Server], None]] = {
     "acme-bad-nonce": bad_nonce,
     "acme-limit-off": limit_off,
     "acme-429-shape": wrong_429,
+    "acme-signature-unchecked": signature_unchecked,
     "acme-order-lost": order_lost,
     "acme-cert-other-key": other_key,
 }
