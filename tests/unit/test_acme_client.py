@@ -284,7 +284,7 @@ def test_what_stays_pending_is_an_error() -> None:
 
 @pytest.mark.parametrize(
     "said",
-    ["3600", format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)],
+    ["3600", format_datetime(datetime.now(UTC) + timedelta(days=1), usegmt=True)],
     ids=["seconds", "date"],
 )
 def test_nobody_waits_longer_than_their_patience(said: str) -> None:
