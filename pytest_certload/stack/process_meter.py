@@ -213,7 +213,7 @@ def working_in(folder: Path) -> list[psutil.Process]:
         try:
             if Path(process.cwd()) == folder and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            # Not one of ours.
+        except (psutil.NoSuchProcess, psutil.AccessDenied, FileNotFoundError):
+            # Not one of ours, or gone meanwhile, which older psutils do not translate.
             continue
     return found
