@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -142,7 +143,7 @@ def _lines(document: Document) -> Iterator[str]:
     yield ""
     rungs = document["rungs"]
     yield (
-        f"Each rung is a session of `pytest {' '.join(document['pytest'])}` with a stack of its own: the same "
+        f"Each rung is a session of `pytest {shlex.join(document['pytest'])}` with a stack of its own: the same "
         "load, other settings. They are compared with the first rung by its p95, with the interval in which "
         "the true change lies, 95 % sure. *database* is the time that Postgres spent on statements an iteration."
     )
