@@ -6,9 +6,11 @@ import re
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,8 +18,11 @@ from hypothesis import strategies as st
 
 from pytest_certload.errors import ReportError
 from pytest_certload.report.html import page, write_report
+from pytest_certload.report.html.judged import comparison
 from pytest_certload.report.html.markup import element, text
-from pytest_certload.report.record import RunRecord
+from pytest_certload.report.html.plots import RunPlots
+from pytest_certload.report.markdown import markdown_text
+from pytest_certload.report.record import RunRecord, window_begin
 from tests.html.samples import a_run, hostile, missed, never_began, without_samples
 from tests.unit.test_report import records
 
@@ -260,6 +265,36 @@ class TestWhatCameFromTheRun:
             "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", "\ufffd", words
         )
         assert text(words).encode().decode() == text(words)
+
+
+class TestTheBaseline:
+    @pytest.mark.parametrize(
+        ("changes", "html", "line"),
+        [
+            ({"limit": None, "passed": True}, [], "|  | response"),
+            ({"limit": "p95:10%", "passed": True}, ["good"], "| ✅ | response"),
+            ({"limit": "p95:10%", "passed": True, "decided": False}, ["doubt"], "| ❔ | response"),
+            ({"limit": "p95:10%", "passed": False}, ["bad"], "| ❌ | response"),
+        ],
+        ids=["told", "held", "undecided", "missed"],
+    )
+    def test_only_what_is_held_to_a_limit_has_a_mark(
+        self, changes: dict[str, Any], html: list[str], line: str
+    ) -> None:
+        record = missed(thresholds=())
+        assert record.comparison is not None
+        (figure,) = record.comparison.figures
+        found = replace(record.comparison, figures=(replace(figure, **changes),))
+        table = comparison(replace(record, comparison=found))
+        assert re.findall(r'class="mark (\w+)"', str(table)) == html
+        assert line in markdown_text([replace(record, comparison=found)])
+
+
+def test_moments_of_a_proof_count_from_the_begin_of_the_load() -> None:
+    plain = a_run(parameters={})
+    late = a_run(parameters={"start_seconds": 7.0, "warm_up_seconds": 3.0, "rate": "5/s"})
+    assert [window_begin(record) for record in (plain, late)] == [0, 10]
+    assert RunPlots(late, "1").x != RunPlots(plain, "1").x
 
 
 class TestTheFile:

@@ -115,6 +115,20 @@ def test_all_bad_values_are_named_at_once(
     )
 
 
+def test_each_bad_value_of_a_repeatable_option_is_named(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest("--certload-threshold=one", "--certload-threshold=two")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*'one'*", "*'two'*"])
+
+
+def test_what_nobody_can_decide_is_no_gate(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest("--certload-samples=sketch", "--certload-undecided=fail")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["*--certload-undecided: 'fail' wants to know*leave one of them out*"]
+    )
+
+
 SHOW = """
     import os
 

@@ -100,6 +100,17 @@ def test_thresholds_that_hold_are_told_everywhere(
     ]
 
 
+def test_those_of_the_module_hold_beside_the_tests_own(
+    pytester: pytest.Pytester, target: Target
+) -> None:
+    source = scale_test(target, mark='thresholds=["p(95)<5s", "max<5s"]')
+    module = 'pytestmark = pytest.mark.scale(thresholds=["rate<0.5", "max<5s"])\n'
+    result = run(pytester, f"{source}\n{module}")
+    result.assert_outcomes(passed=1)
+    found = [t["expression"] for t in summary(pytester)["thresholds"]]
+    assert found == ["p(95)<5s", "max<5s", "rate<0.5"]
+
+
 def test_all_breaches_are_one_failure_when_the_test_is_over(
     pytester: pytest.Pytester, target: Target
 ) -> None:
