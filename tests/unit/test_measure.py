@@ -144,8 +144,8 @@ def test_an_end_that_is_not_bounded(
     assert (judgement.decided, judgement.interval) == (decided, printed)
 
 
-def test_too_few_samples_are_an_error_instead_of_a_number() -> None:
-    p99 = Measure(
+def of_too_few() -> Measure:
+    return Measure(
         ms(18),
         kind=Kind.DURATION,
         metric="p99",
@@ -153,6 +153,10 @@ def test_too_few_samples_are_an_error_instead_of_a_number() -> None:
         judgements=Judgements(),
         too_few="p99 needs 100 samples, not 75",
     )
+
+
+def test_too_few_samples_are_an_error_instead_of_a_number() -> None:
+    p99 = of_too_few()
     for bare in (float, int):
         with pytest.raises(ValueError, match="p99: p99 needs 100 samples, not 75"):
             bare(p99)
@@ -166,14 +170,7 @@ def test_too_few_samples_are_an_error_instead_of_a_number() -> None:
 
 def test_too_few_samples_bound_nothing_from_below() -> None:
     """The longest of them is no less than the percentile, and says nothing of how small it may be."""
-    p99 = Measure(
-        ms(18),
-        kind=Kind.DURATION,
-        metric="p99",
-        step=None,
-        judgements=Judgements(),
-        too_few="p99 needs 100 samples, not 75",
-    )
+    p99 = of_too_few()
     for sign in (">", ">="):
         judgement = p99.judge(sign, ms(5))
         assert (judgement.passed, judgement.decided) == (False, False)
