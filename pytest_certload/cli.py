@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
@@ -26,6 +27,7 @@ __all__ = ["main"]
 
 _UNDECIDED = ("warn", "fail", "pass")
 _WRONG = 2
+_INTERRUPTED = 128 + signal.SIGINT
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -43,6 +45,9 @@ def main(words: Sequence[str] | None = None) -> int:
     except CertloadError as error:
         print(f"certload: {error}", file=sys.stderr)
         return _WRONG
+    except KeyboardInterrupt:
+        print("certload: interrupted", file=sys.stderr)
+        return _INTERRUPTED
     except BrokenPipeError:
         # Whoever read has seen enough; the interpreter must not find out once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -247,14 +252,23 @@ def _ladder(arguments: argparse.Namespace) -> int:
     from pytest_certload.ladder.rungs import read_rungs
 
     words = arguments.pytest_words
-    return run_ladder(
-        read_rungs(arguments.rungs),
-        list(DEFAULT) if words is None else words,
-        results=arguments.results,
-        page=arguments.page,
-        resume=arguments.resume,
-        say=lambda text: print(text, flush=True),
-    )
+    rungs = read_rungs(arguments.rungs)
+    # As Ctrl-C: the session of a rung must not go on by itself.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return run_ladder(
+            rungs,
+            list(DEFAULT) if words is None else words,
+            results=arguments.results,
+            page=arguments.page,
+            resume=arguments.resume,
+            say=lambda text: print(text, flush=True),
+        )
+    except KeyboardInterrupt:
+        print(f"{arguments.results}: rungs that ended are kept; --resume goes on after them")
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _store(arguments: argparse.Namespace) -> Store:

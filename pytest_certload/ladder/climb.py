@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -157,17 +158,20 @@ def _note(folder: Path, note: Mapping[str, object]) -> None:
 
 
 def _run(words: Sequence[str], log: int) -> int:
+    # A group of its own: whoever interrupts us, by a terminal or not, it is told by us and once.
+    # Twice, and it would not remove what it has started.
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", *words],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
+        process_group=0,
     )
     try:
         return process.wait()
     except BaseException:
-        # A terminal's Ctrl-C has reached it too, and it needs its time to stop what it has started.
-        # Without one, what it leaves behind is stopped by the stack's guard.
+        process.send_signal(signal.SIGINT)
+        # What it leaves behind is stopped by the stack's guard.
         try:
             process.wait(_PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,6 +85,72 @@ def test_a_rung_without_figures(shop: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["ladder", "rungs.toml", "--", "-m", "scale", "test_shop.py"]) == 0
     assert main(["ladder", "rungs.toml", "--", "-m", "scale", "nowhere.py"]) == 1
     assert not list((shop / "results" / "ladder" / "first").glob("summary-*"))
+
+
+LONG = """
+    import pathlib
+    import pytest
+
+    @pytest.mark.scale(base_url="{url}")
+    async def test_long(load):
+        async def basket(iteration):
+            pathlib.Path("began").touch()
+            async with iteration.client.get("/basket") as response:
+                iteration.expect(response, 200)
+
+        await load.constant_arrival_rate(basket, rate=50, duration="5m")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_reaches_the_session_and_what_ended_is_kept(
+    shop: Path, pytester: pytest.Pytester, target: Target, number: signal.Signals
+) -> None:
+    """Also one that is sent to the ladder alone."""
+    command = [
+        *(
+            sys.executable,
+            "-c",
+            "import sys; from pytest_certload.cli import main; sys.exit(main())",
+        ),
+        *("ladder", "rungs.toml", "--results", "out"),
+    ]
+    words = ["--", "-m", "scale", "test_shop.py"]
+    (shop / "rungs.toml").write_text("[[rung]]\nname = 'first'\n")
+    assert subprocess.run([*command, *words], cwd=shop, check=False).returncode == 0
+    (shop / "rungs.toml").write_text(RUNGS)
+    pytester.makepyfile(test_shop=LONG.format(url=target.base_url))
+    ladder = subprocess.Popen(
+        [*command, "--resume", *words],
+        cwd=shop,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        eventually((shop / "began").exists)
+        ladder.send_signal(number)
+        said, _ = ladder.communicate(timeout=60)
+    finally:
+        ladder.kill()
+    assert ladder.returncode == 128 + signal.SIGINT, said
+    assert said.splitlines()[0] == "first: as it was measured before"
+    assert said.splitlines()[-2:] == [
+        "out: rungs that ended are kept; --resume goes on after them",
+        "certload: interrupted",
+    ]
+    assert "Traceback" not in said
+    (rung,) = json.loads((shop / "out" / "ladder.json").read_text())["rungs"]
+    assert rung["name"] == "first"
+    summary = json.loads((shop / "out" / "second" / "summary-long.json").read_text())
+    assert summary["state"] == "interrupted"
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(

@@ -266,8 +266,11 @@ def bench() -> Iterator[Bench]:
         yield Bench(workspace, dsn, CertificateAuthority(workspace.directory / "tls"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(bench: Bench) -> Iterator[Server]:
-    """One server for all tests that change nothing of it but rows of their own."""
+    """One server for a module's tests, which change nothing of it but rows of their own.
+
+    Which modules come before it depends on how the tests are divided, so it has a database of its own.
+    """
     with bench.serving(bench.seeded()) as server:
         yield server

@@ -13,14 +13,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
 import pytest
 
-from pytest_certload.certctl.connectors import Connectors, Target, open_connectors
+from pytest_certload.certctl.connectors import Connectors, open_connectors
 from pytest_certload.certctl.connectors.specs import NGINX, SPECS
 from pytest_certload.errors import ConfigurationError, StackError
 from pytest_certload.stack import StackRequest
@@ -30,6 +30,7 @@ from pytest_certload.stack.daemons import (
     Handshake,
     open_daemons,
 )
+from tests.stack.handshakes import ask, context_for
 
 EMBEDDED = StackRequest(provider="embedded")
 NAMES = [spec.name for spec in SPECS]
@@ -72,48 +73,6 @@ def connectors() -> Iterator[Connectors]:
 def resuming() -> Iterator[Connectors]:
     with opened(resumption=True) as connectors:
         yield connectors
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What a client saw of one request on a connection of its own."""
-
-    answer: bytes
-    fingerprint: bytes | None
-    resumed: bool | None
-    session: ssl.SSLSession | None
-
-
-def context_for(target: Target, version: ssl.TLSVersion | None = None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=target.daemon.endpoint.ca_path)
-    if version is not None:
-        context.minimum_version = context.maximum_version = version
-    return context
-
-
-def ask(
-    target: Target,
-    path: str,
-    context: ssl.SSLContext,
-    session: ssl.SSLSession | None = None,
-    *,
-    host: str = "127.0.0.1",
-) -> Asked:
-    port = urlsplit(target.base_url).port
-    with (
-        socket.create_connection(("127.0.0.1", port or 0), 10) as raw,
-        context.wrap_socket(raw, server_hostname=host, session=session) as connection,
-    ):
-        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-        answer = b""
-        while part := connection.recv(65536):
-            answer += part
-        return Asked(
-            answer=answer,
-            fingerprint=connection.getpeercert(binary_form=True),
-            resumed=connection.session_reused,
-            session=connection.session,
-        )
 
 
 @pytest.mark.parametrize(("name", "version"), VERSIONS)
@@ -303,25 +262,3 @@ with open_connectors(StackRequest(provider="embedded"), announce=lambda _: None)
         process.send_signal(signal.SIGKILL)
         process.wait()
     eventually(lambda: left_in(temporary) == [])
-
-
-def test_in_containers_they_do_the_same() -> None:
-    if subprocess.run(["docker", "version"], capture_output=True, check=False).returncode:
-        pytest.skip("Docker daemon does not answer")
-    announced: list[str] = []
-    request = StackRequest(provider="docker")
-    with open_connectors(request, announce=announced.append, resumption=True) as connectors:
-        for target in connectors:
-            context = context_for(target)
-            first = ask(target, target.path(1), context)
-            ask(target, target.path(2), context, first.session)
-            eventually(lambda target=target: len(target.daemon.handshakes()) == 2)  # type: ignore[misc]
-            assert target.daemon.handshakes() == [
-                Handshake(target=target.path(1), full=True),
-                Handshake(target=target.path(2), full=False),
-            ]
-    labelled = ["docker", "ps", "--all", "--quiet", "--filter", "label=certload.run"]
-    images = subprocess.run(
-        [*labelled, "--format", "{{.Image}}"], capture_output=True, text=True, check=True
-    )
-    assert "certload-daemons" not in images.stdout

@@ -15,14 +15,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from docker import APIClient
 
+from pytest_certload.certctl.connectors import open_connectors
 from pytest_certload.certctl.product import PRODUCT
 from pytest_certload.database import Database, run_sync
 from pytest_certload.errors import StackError
 from pytest_certload.stack import Stack, StackRequest, choose_provider, open_stack
 from pytest_certload.stack.containers.daemon import connect
-from pytest_certload.stack.containers.images import build_reference_image
+from pytest_certload.stack.containers.images import _build, build_reference_image
+from pytest_certload.stack.daemons import Handshake
 from pytest_certload.stack.server import get
+from tests.stack.handshakes import ask, context_for
 
 REQUEST = StackRequest(
     provider="docker", server_image="reference", postgres_image="certload-postgres:15"
@@ -182,6 +186,51 @@ class TestThatRuns:
         provider, reason = choose_provider(request, PRODUCT)
         assert provider == "embedded"
         assert "certload-no-such-image:1" in reason
+
+
+class TestDaemons:
+    def test_do_in_containers_what_they_do_without(self) -> None:
+        request = StackRequest(provider="docker")
+        with open_connectors(request, announce=lambda _: None, resumption=True) as connectors:
+            for target in connectors:
+                context = context_for(target)
+                first = ask(target, target.path(1), context)
+                ask(target, target.path(2), context, first.session)
+                eventually(lambda target=target: len(target.daemon.handshakes()) == 2)  # type: ignore[misc]
+                assert target.daemon.handshakes() == [
+                    Handshake(target=target.path(1), full=True),
+                    Handshake(target=target.path(2), full=False),
+                ]
+
+
+class TestBuilds:
+    @pytest.fixture
+    def build(self, tmp_path: Path) -> Iterator[Callable[[str], None]]:
+        tag = f"certload-test-build:{os.getpid()}"
+
+        def build(instruction: str) -> None:
+            (tmp_path / "Dockerfile").write_text(f"FROM {BASE}\n{instruction}\n")
+            with connect(60) as client:
+                _build(client, tmp_path, tag, {})
+
+        yield build
+        docker("image", "rm", "--force", tag)
+
+    def test_that_fails_says_why(self, build: Callable[[str], None]) -> None:
+        with pytest.raises(StackError, match=r"cannot be built\.(?s:.*)not to be had"):
+            build("RUN echo not to be had && exit 3")
+
+    def test_that_left_a_container_is_cleared_up(
+        self, build: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As after a daemon that gave up on a container that was busy."""
+        api_build: Callable[..., object] = APIClient.build
+
+        def build_and_leave(self: APIClient, **options: object) -> object:
+            return api_build(self, **options | {"rm": False, "forcerm": False})
+
+        monkeypatch.setattr(APIClient, "build", build_and_leave)
+        build(f"RUN echo {os.getpid()}")
 
 
 class TestThatCannotRun:

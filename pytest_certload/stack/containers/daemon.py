@@ -17,6 +17,7 @@ from pytest_certload.errors import StackError
 
 __all__ = [
     "DOCKER_ERRORS",
+    "GONE",
     "LABEL",
     "DaemonUnavailable",
     "carry_out",

@@ -21,7 +21,7 @@ from pytest_certload.errors import StackError
 from pytest_certload.stack.model import ProductSpec
 from pytest_certload.stack.processes import last_lines
 
-from .daemon import DOCKER_ERRORS, explain
+from .daemon import DOCKER_ERRORS, GONE, explain
 
 __all__ = [
     "ImageUnavailable",
@@ -271,6 +271,25 @@ def _build(client: docker.DockerClient, context: Path, tag: str, arguments: dict
         raise StackError(
             f"The image {tag} cannot be built ({explain(error)}). {last_lines(''.join(output))}"
         ) from error
+    finally:
+        _remove_intermediate(client, "".join(output))
+
+
+def _remove_intermediate(client: docker.DockerClient, output: str) -> None:
+    """Remove the containers of a build's steps that the daemon left: one that is busy, it gives up on.
+
+    Raises:
+        StackError: The daemon refuses.
+    """
+    for container in re.findall(r"^ ---> Running in ([0-9a-f]{12,64})$", output, re.MULTILINE):
+        try:
+            client.api.remove_container(container, force=True, v=True)
+        except DOCKER_ERRORS as error:
+            if not (isinstance(error, APIError) and error.status_code in GONE):
+                raise StackError(
+                    f"A container of a build cannot be removed ({explain(error)}); "
+                    f"docker rm --force {container} does."
+                ) from error
 
 
 def _remove_older(client: docker.DockerClient, current: Image, repository: str) -> None:
@@ -282,7 +301,7 @@ def _remove_older(client: docker.DockerClient, current: Image, repository: str) 
                 client.images.remove(tag)
         except APIError as error:
             # In use by another run, or removed by it: that run is not ours to disturb.
-            if error.status_code not in (404, 409):
+            if error.status_code not in GONE:
                 raise StackError(
                     f"An older image {repository} cannot be removed ({explain(error)})."
                 ) from error
