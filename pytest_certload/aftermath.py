@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from pytest_certload.errors import CertloadError, ScaleFailure, StackDied
+from pytest_certload.errors import ScaleFailure, StackDied
 from pytest_certload.proof.processes import PartDeath
 from pytest_certload.stack.processes import last_lines
 from pytest_certload.verdict.result import RunResult
@@ -46,7 +46,7 @@ class Aftermath:
         begun = asyncio.get_running_loop().time()
         try:
             await asyncio.to_thread(self._revive)
-        except CertloadError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, what the load came to is still told
             self._notes.append(f"Postgres could not be started again: {error}")
         else:
             took = asyncio.get_running_loop().time() - begun

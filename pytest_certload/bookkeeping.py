@@ -30,6 +30,7 @@ from pytest_certload.report.record import (
     ThresholdRecord,
 )
 from pytest_certload.report.summary_files import write_summary
+from pytest_certload.samples import Outcome
 from pytest_certload.stats.summary import summarize_latency
 from pytest_certload.verdict.diagnosis import Validity, generator_lag
 from pytest_certload.verdict.held import missed
@@ -57,6 +58,7 @@ class Run:
         exported: The latter of these.
         must_be_answered: Whether a run that saw no answer proves nothing.
         proof: What has been found beside the answers.
+        superseded: Its test was begun once more.
         comparison: The run beside a baseline, if it was compared with one.
         redactor: Takes secrets out of the record.
     """
@@ -74,6 +76,7 @@ class Run:
     files: tuple[Path, ...] = ()
     exported: tuple[Path, ...] = ()
     must_be_answered: bool = True
+    superseded: bool = False
     proof: Proof = field(default_factory=Proof)
     comparison: ComparisonRecord | None = None
     redactor: Redactor = field(default_factory=Redactor)
@@ -138,6 +141,20 @@ class Run:
             environment=_environment(),
             steps_together=result.steps_together,
         )
+
+
+def _unjudged(run: Run) -> str | None:
+    """What was raised for a run that nothing can be judged by, which the test may have caught; None: nothing."""
+    result = run.result
+    if run.state == "interrupted":
+        return f"the load of scenario {run.name} was interrupted before it was over"
+    if run.validity is not None and run.validity.state == "invalid":
+        return f"the load of scenario {run.name} is invalid: {run.validity.reasons[0]}"
+    if result is not None and any(e.outcome is Outcome.EXCEPTION for e in result.report.errors):
+        return f"the code of scenario {run.name} raised an exception"
+    if any(part.death for part in run.proof.processes):
+        return f"a part of the stack died under the load of scenario {run.name}"
+    return None
 
 
 def threshold_of(judgement: Judgement) -> ThresholdRecord:
@@ -209,8 +226,20 @@ class Bookkeeper:
         return [run.record() for run in self.runs if run.result is not None]
 
     def of_test(self, nodeid: str) -> list[Run]:
-        """The runs of one test."""
-        return [run for run in self.runs if run.nodeid == nodeid]
+        """The runs of one test, of its latest attempt."""
+        return [run for run in self.runs if run.nodeid == nodeid and not run.superseded]
+
+    def begin_test(self, nodeid: str, thresholds: Sequence[Threshold]) -> None:
+        """A test begins, perhaps once more: what an earlier attempt came to is reported, and judges this one not.
+
+        Args:
+            nodeid: Its node id.
+            thresholds: Those of its marker.
+        """
+        for run in self.of_test(nodeid):
+            run.superseded = True
+        self.ledgers.pop(nodeid, None)
+        self.awaited[nodeid] = list(thresholds)
 
     def run_of(self, measure: Measure) -> Run | None:
         """The run that a figure comes from."""
@@ -339,6 +368,9 @@ class Bookkeeper:
             result = run.result
             if result is None:
                 return f"the load of scenario {run.name} never ended"
+            unjudged = _unjudged(run)
+            if unjudged:
+                return f"{unjudged}, and the test went on: it proves nothing"
             late = result.unjudged_backlogs()
             if late:
                 return (

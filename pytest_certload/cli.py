@@ -7,6 +7,7 @@ figures; 2 when what was asked for cannot be done. What is heavy to import is im
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -46,7 +47,8 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"certload: {error}", file=sys.stderr)
         return _WRONG
     except KeyboardInterrupt:
-        print("certload: interrupted", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            print("certload: interrupted", file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:
         # Whoever read has seen enough; the interpreter must not find out once more at its end.
@@ -253,8 +255,12 @@ def _ladder(arguments: argparse.Namespace) -> int:
 
     words = arguments.pytest_words
     rungs = read_rungs(arguments.rungs)
-    # As Ctrl-C: the session of a rung must not go on by itself.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # As Ctrl-C: the session of a rung must not go on by itself. A hang-up may be ignored on purpose (nohup).
+    before = {
+        number: signal.signal(number, signal.default_int_handler)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         return run_ladder(
             rungs,
@@ -265,10 +271,13 @@ def _ladder(arguments: argparse.Namespace) -> int:
             say=lambda text: print(text, flush=True),
         )
     except KeyboardInterrupt:
-        print(f"{arguments.results}: rungs that ended are kept; --resume goes on after them")
+        # After a hang-up there is nobody to tell.
+        with contextlib.suppress(OSError):
+            print(f"{arguments.results}: rungs that ended are kept; --resume goes on after them")
         raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _store(arguments: argparse.Namespace) -> Store:

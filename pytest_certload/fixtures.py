@@ -46,6 +46,12 @@ def load(request: pytest.FixtureRequest) -> Load:
     from pytest_certload.stack import Endpoint
     from pytest_certload.stack.hosts import check_base_url, check_host
 
+    if not gate.is_scale(request.node):
+        pytest.fail(
+            "the test asks for `load` and is no load test, which run by themselves and when asked for: "
+            "mark it with @pytest.mark.scale",
+            pytrace=False,
+        )
     face = request.config.stash[FACE]
     if request.config.pluginmanager.has_plugin("junitxml"):
         face.verdicts.add_suite_property = request.getfixturevalue("record_testsuite_property")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pytest_certload.engine.executors import Executor
+from pytest_certload.engine.vus import VuExecutor
 from pytest_certload.errors import ConfigurationError
 from pytest_certload.proof.preflight import Check, Preflight
 from pytest_certload.samples import ROW
@@ -45,8 +46,12 @@ _TIME_WAIT_REUSED = 1
 _KERNEL = Path("/proc/sys/net/ipv4")
 
 
-def check_descriptors(connections: int) -> str:
+def check_descriptors(connections: int, *, alarms: int = 0) -> str:
     """Make sure that so many connections can be open at once.
+
+    Args:
+        connections: The most at once.
+        alarms: VUs that may pause at once, whose alarms are descriptors, too.
 
     Returns:
         What there is.
@@ -55,14 +60,16 @@ def check_descriptors(connections: int) -> str:
         ConfigurationError: The process may not have so many descriptors.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if limit != resource.RLIM_INFINITY and connections + _OTHER_DESCRIPTORS > limit:
+    wanted = connections + alarms + _OTHER_DESCRIPTORS
+    if limit != resource.RLIM_INFINITY and wanted > limit:
+        pausing = f" and {alarms:,} VUs that pause" if alarms else ""
         raise ConfigurationError(
-            f"max_in_flight: {connections:,} connections want {connections + _OTHER_DESCRIPTORS:,} "
+            f"max_in_flight: {connections:,} connections{pausing} want {wanted:,} "
             f"file descriptors and this process may have {limit:,}; raise the limit (ulimit -n), or "
             "allow fewer in flight"
         )
     there = "any number" if limit == resource.RLIM_INFINITY else f"{limit:,}"
-    return f"{connections + _OTHER_DESCRIPTORS:,} wanted, {there} there"
+    return f"{wanted:,} wanted, {there} there"
 
 
 def check_ports(
@@ -194,9 +201,14 @@ def memory(
     return memory
 
 
-async def descriptors(preflight: Preflight) -> str:
-    """The check whether all slots can have a connection."""
-    return check_descriptors(preflight.slots)
+def descriptors(executors: Sequence[Executor]) -> Check:
+    """The check whether all slots can have a connection, and each VU that pauses an alarm."""
+    alarms = sum(e.alarms for e in executors if isinstance(e, VuExecutor))
+
+    async def descriptors(preflight: Preflight) -> str:
+        return check_descriptors(preflight.slots, alarms=alarms)
+
+    return descriptors
 
 
 async def ports(preflight: Preflight) -> str:

@@ -42,6 +42,8 @@ class Option:
 
     ``setting`` stands for the name in all but the command line, where there are several in one place.
     ``spaced``: values may have spaces in them, so in the environment they stand one a line.
+    ``named``: values are NAME=VALUE, and each name is looked up by itself: what the ini file, the
+    environment and the command line say adds up.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Option:
     secret: bool = False
     setting: str | None = None
     spaced: bool = False
+    named: bool = False
 
     @property
     def long(self) -> str:
@@ -231,7 +234,26 @@ def _dsn(value: str, base: Path) -> str:
         raise ConfigurationError(
             "the value is not a Postgres DSN; write postgresql://user:password@localhost:5432/name"
         )
+    address = re.split(r"[/?]", value.partition("://")[2], maxsplit=1)[0]
+    credentials, _, host = address.rpartition("@")
+    # Whoever reads a DSN by another rule would connect to another host than the one that is checked.
+    if "@" in credentials:
+        raise ConfigurationError(
+            "the value has more than one @ before its host; write one in a password as %40"
+        )
+    if "%" in host:
+        raise ConfigurationError("the value has a % in its host; write the host's plain name")
     return value
+
+
+def _token(value: str, base: Path) -> str:
+    token = value.strip()
+    # A secret is not repeated.
+    if not token or not all("!" <= character <= "~" for character in token):
+        raise ConfigurationError(
+            "the value is no bearer token: one has printable ASCII characters alone, and no space among them"
+        )
+    return token
 
 
 def _postgres_setting(value: str, base: Path) -> tuple[str, str]:
@@ -300,7 +322,7 @@ OPTIONS: tuple[Option, ...] = (
            help="the server to load: of the external stack, or of tests that need no stack"),
     Option(name="dsn", metavar="DSN", parse=_dsn, secret=True,
            help="the external server's Postgres"),
-    Option(name="token", metavar="TOKEN", parse=_text, secret=True,
+    Option(name="token", metavar="TOKEN", parse=_token, secret=True,
            help="bearer token for the external server"),
     Option(name="ca", metavar="FILE", parse=_path,
            help="PEM file of the CA that signed the external server's certificate"),
@@ -315,11 +337,11 @@ OPTIONS: tuple[Option, ...] = (
     Option(name="postgres-bin", metavar="DIR", parse=_path,
            help="folder of Postgres programs (15 or newer) for the embedded stack"),
     Option(name="postgres-setting", setting="postgres_settings", metavar="NAME=VALUE",
-           parse=_postgres_setting, several=True,
+           parse=_postgres_setting, several=True, named=True,
            help="a setting of the Postgres that the stack starts, such as shared_buffers=512MB"),
     Option(name="server-port", metavar="PORT", parse=_port, default="0",
            help="port of the server that the stack starts (default: any free one)"),
-    Option(name="server-env", metavar="NAME=VALUE", parse=_pair, several=True, secret=True,
+    Option(name="server-env", metavar="NAME=VALUE", parse=_pair, several=True, named=True, secret=True,
            help="environment variable for the server that the stack starts; of an external one, "
                 "what it runs with"),
     Option(name="boot-timeout", metavar="TIME", parse=_duration, default="60s",
@@ -439,16 +461,21 @@ def read_settings(config: pytest.Config, environ: Mapping[str, str]) -> Settings
     values: dict[str, Any] = {}
     problems: list[str] = []
     for option in OPTIONS:
-        raw, source, base = _lookup(option, config, environ)
+        given = _given(option, config, environ)
+        raw = 0
         parsed = []
-        for text in raw:
-            try:
-                parsed.append(option.parse(text, base))
-            except ConfigurationError as error:
-                problems.append(f"{source}: {_without_prefix(str(error))}")
-        if len(parsed) < len(raw):
+        for texts, source, base in reversed(given if option.named else given[:1]):
+            raw += len(texts)
+            for text in texts:
+                try:
+                    parsed.append(option.parse(text, base))
+                except ConfigurationError as error:
+                    problems.append(f"{source}: {_without_prefix(str(error))}")
+        if len(parsed) < raw:
             continue
-        if option.several:
+        if option.named:
+            values[option.field] = tuple(dict(parsed).items())
+        elif option.several:
             values[option.field] = tuple(parsed)
         else:
             values[option.field] = parsed[-1] if parsed else None
@@ -468,14 +495,17 @@ def read_settings(config: pytest.Config, environ: Mapping[str, str]) -> Settings
     return Settings(**values)
 
 
-def _lookup(
-    option: Option, config: pytest.Config, environ: Mapping[str, str]
-) -> tuple[list[str], str, Path]:
-    """The raw texts, where they come from, and the folder that relative paths start at."""
+#: The raw texts, where they come from, and the folder that relative paths start at.
+_Given = tuple[list[str], str, Path]
+
+
+def _given(option: Option, config: pytest.Config, environ: Mapping[str, str]) -> list[_Given]:
+    """Where an option is given, what wins first; else its default."""
+    found: list[_Given] = []
     given = config.getoption(option.key)
     if given is not None:
-        base = config.invocation_params.dir
-        return (given if isinstance(given, list) else [given]), option.long, base
+        texts = given if isinstance(given, list) else [given]
+        found.append((texts, option.long, config.invocation_params.dir))
     if environ.get(option.variable, "") != "":
         text = environ[option.variable]
         texts = [text]
@@ -485,14 +515,14 @@ def _lookup(
                 if option.spaced
                 else text.split()
             )
-        return texts, f"{option.variable} (environment)", config.invocation_params.dir
+        found.append((texts, f"{option.variable} (environment)", config.invocation_params.dir))
     ini = config.getini(option.key)
     base = config.inipath.parent if config.inipath else config.rootpath
     if ini:
-        return (ini if isinstance(ini, list) else [ini]), f"{option.key} (ini file)", base
+        found.append((ini if isinstance(ini, list) else [ini], f"{option.key} (ini file)", base))
     if option.default is not None:
-        return [option.default], option.long, config.rootpath
-    return [], option.long, config.rootpath
+        found.append(([option.default], option.long, config.rootpath))
+    return found
 
 
 def _without_prefix(message: str) -> str:

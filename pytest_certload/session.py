@@ -26,6 +26,7 @@ from pytest_certload.engine.collector import QuietCollector
 from pytest_certload.engine.executors import Executor
 from pytest_certload.engine.executors.constant_arrival_rate import ConstantArrivalRate
 from pytest_certload.engine.executors.constant_vus import ConstantVUs
+from pytest_certload.engine.executors.fleet_arrivals import FleetArrivals
 from pytest_certload.engine.runner import ScenarioRun, execute_together
 from pytest_certload.engine.scenario import (
     IterationFunction,
@@ -97,7 +98,7 @@ class Load:
         self.server_env = server_env
         self._checks = checks
         self._thresholds = thresholds
-        bookkeeper.awaited[nodeid] = list(thresholds)
+        bookkeeper.begin_test(nodeid, thresholds)
         self._bookkeeper = bookkeeper
         self._nodeid = nodeid
         self._name = name
@@ -201,7 +202,7 @@ class Load:
         Raises:
             ConfigurationError: An argument that cannot be used.
             PreflightError: A check before the load failed; none was made.
-            InvalidRun: Not all of the load could be offered, or the generator was the limit.
+            InvalidRun: Not all of the load could be offered, or the generator was the bottleneck.
             ScenarioError: The scenario's own code raised.
         """
         __tracebackhide__ = True
@@ -241,7 +242,7 @@ class Load:
         Raises:
             ConfigurationError: An argument that cannot be used.
             PreflightError: A check before the load failed; none was made.
-            InvalidRun: The generator was the limit.
+            InvalidRun: The generator was the bottleneck.
             ScenarioError: The scenario's own code raised.
         """
         __tracebackhide__ = True
@@ -283,7 +284,7 @@ class Load:
         Raises:
             ConfigurationError: An argument or option that cannot be used, or no running asyncio loop.
             PreflightError: A check before the load failed; none was made.
-            InvalidRun: Not all of the load could be offered, or the generator was the limit.
+            InvalidRun: Not all of the load could be offered, or the generator was the bottleneck.
             ScenarioError: The scenario's own code raised.
             StackDied: The server or Postgres ended during the load, which ends with it.
             ThresholdsMissed: A threshold with ``abort_on_fail`` did not hold, and the load was ended early.
@@ -320,7 +321,9 @@ class Load:
             board = self._board([s for s, _ in scaled])
             if board is not None:
                 clients.callback(board.close)
-            for (scenario, reduced), endpoint in zip(scaled, endpoints, strict=True):
+            for position, ((scenario, reduced), endpoint) in enumerate(
+                zip(scaled, endpoints, strict=True)
+            ):
                 opened = _clients(
                     endpoint,
                     transport,
@@ -336,7 +339,7 @@ class Load:
                     clock=clock,
                     classify=classify,
                     grace=checked.grace_period,
-                    seed=checked.seed,
+                    seed=_seed(scenario, checked.seed, position),
                     keep_samples=keep_samples,
                     on_progress=None if board is None else board.teller(scenario.name),
                     on_finish=None if board is None else board.window.note,
@@ -382,11 +385,13 @@ class Load:
                     if processes.deaths:
                         await self._aftermath.revive(processes.deaths)
             except asyncio.CancelledError:
-                for run, engine in runs:
-                    run.state = "interrupted"
-                    run.failure = "interrupted before the load was over: the figures are partial"
-                    run.result = RunResult(engine.report(), run.proof, self._policy)
-                    self._bookkeeper.save(run)
+                why = "interrupted before the load was over: the figures are partial"
+                self._keep(runs, "interrupted", why)
+                raise
+            except Exception as error:
+                begun = [(run, engine) for run, engine in runs if engine.begun]
+                why = f"the load ended with {type(error).__name__}: {error}; the figures are those until then"
+                self._keep(begun, "failed", why)
                 raise
         for run, engine in runs:
             run.result = RunResult(
@@ -427,6 +432,13 @@ class Load:
             await self._mourn(judged, processes.deaths, result, before=before, after=after)
         self._judge(judged, checked, early_end)
         return result
+
+    def _keep(self, runs: Sequence[tuple[Run, ScenarioRun]], state: str, why: str) -> None:
+        """Write what there is of runs that were not brought to their end."""
+        for run, engine in runs:
+            run.state, run.failure = state, why
+            run.result = RunResult(engine.report(), run.proof, self._policy)
+            self._bookkeeper.save(run)
 
     async def _mourn(
         self,
@@ -495,7 +507,7 @@ class Load:
                     self._bookkeeper.announce,
                     keep_samples=self._bookkeeper.settings.samples == "keep",
                 ),
-                descriptors,
+                descriptors(executors),
             ]
             findings = await make_checks(machine, preflight)
             not_made = 0
@@ -683,6 +695,16 @@ def _clients(
     ]
 
 
+def _seed(scenario: Scenario, seed: int, position: int) -> int:
+    """What a scenario draws from: of those that run together each draws numbers of its own.
+
+    Only members of a fleet are the same ones in all scenarios, each at its own moments.
+    """
+    if isinstance(scenario.executor, FleetArrivals):
+        return seed
+    return seed + (position << 32)
+
+
 async def _watched(
     engines: Sequence[ScenarioRun],
     clock: SystemClock,
@@ -723,7 +745,7 @@ def _judge_run(run: Run) -> None:
 
     Raises:
         ScenarioError: The scenario's own code raised.
-        InvalidRun: Not all of the load was offered, or the generator was the limit.
+        InvalidRun: Not all of the load was offered, or the generator was the bottleneck.
     """
     __tracebackhide__ = True
     assert run.result is not None

@@ -15,7 +15,14 @@ from .baseline import Baseline, StepBaseline
 from .limits import Limit
 from .machine import Machine
 
-__all__ = ["breaches", "compare", "noted_differences", "profile_differences", "require_whole"]
+__all__ = [
+    "breaches",
+    "compare",
+    "is_whole",
+    "noted_differences",
+    "profile_differences",
+    "require_whole",
+]
 
 #: Facts of a stack without which figures mean something else; all settings of Postgres beside them. What
 #: is measured, the server, may differ: it is why one compares.
@@ -88,12 +95,17 @@ def require_whole(run: Baseline, baseline: Baseline, *, name: str) -> None:
         BaselineError: One of the two is invalid or was interrupted.
     """
     for one, which in ((run, "the run"), (baseline, f"baseline {name}")):
-        if one.validity not in _COMPARABLE or one.state == "interrupted":
+        if not is_whole(one):
             what = "was interrupted" if one.state == "interrupted" else f"is {one.validity}"
             raise BaselineError(
                 f"scenario {run.scenario} is not compared with baseline {name}: {which} {what}, so its "
                 "figures say nothing"
             )
+
+
+def is_whole(run: Baseline) -> bool:
+    """Whether its figures say something: its load was offered, and not cut short."""
+    return run.validity in _COMPARABLE and run.state != "interrupted"
 
 
 def breaches(comparison: ComparisonRecord) -> list[str]:

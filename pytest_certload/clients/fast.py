@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import aiohttp
@@ -92,9 +93,14 @@ class Call:
         response = self._response = await self._work
         return response
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         if self._response is not None:
-            self._response.release()
+            await self._response.__aexit__(kind, error, traceback)
 
 
 class FastClient:

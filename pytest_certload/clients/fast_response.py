@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.message import Message
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
@@ -54,6 +55,7 @@ class FastResponse:
         "_connection",
         "_deadlines",
         "_headers",
+        "_looked_at",
         "_observer",
         "_prepared",
         "_raw_headers",
@@ -90,6 +92,7 @@ class FastResponse:
         self._chunks: list[bytes] = []
         self._body: bytes | None = None
         self._released = False
+        self._looked_at = False
         self.began = began
         self.deadline = deadlines.begin(self, began)
 
@@ -262,6 +265,7 @@ class FastResponse:
             raise aiohttp.ClientConnectionError("Connection closed")
         if self._body is None:
             if not self.complete:
+                self._looked_at = True
                 await self._rest()
             self._body = self._decoded()
         return self._body
@@ -330,8 +334,18 @@ class FastResponse:
     async def __aenter__(self) -> FastResponse:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        self.release()
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            # Its user would read it, and what does not come whole is an error.
+            if kind is None and not (self.complete or self._released or self._looked_at):
+                await self._rest()
+        finally:
+            self.release()
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("_") and hasattr(aiohttp.ClientResponse, name):

@@ -33,6 +33,7 @@ _KEEP_ALIVE_SECONDS = 30.0
 #: Octets that are taken from the socket at once. asyncio's other way to read allocates four times as
 #: much for every segment, which is a fifth of all that a small request costs.
 _BUFFER = 65_536
+_SWITCHING_PROTOCOLS = 101
 
 
 def http_client(
@@ -238,7 +239,7 @@ class _Limit:
         self._deadlines = deadlines
         self._task = task
         self._cancelling = task.cancelling()
-        self._response: aiohttp.ClientResponse | None = None
+        self._response: _Response | None = None
         self._expired = False
 
     def begin(self) -> None:
@@ -259,8 +260,7 @@ class _Limit:
         if self._response is None:
             self._task.cancel()
         else:
-            self._response.content.set_exception(self.error())
-            self._response.close()
+            self._response.fail(self.error())
 
     def caused(self, error: BaseException) -> bool:
         """The request failed as the task was cancelled by this limit, and by nobody else."""
@@ -334,6 +334,19 @@ class _Response(aiohttp.ClientResponse):
     #: Called once, when nothing more will come.
     when_over: Callable[[], None] | None = None
     over = False
+    _payload: Any = None
+    #: Somebody read of the body, or gave up the rest of it.
+    _looked_at = False
+
+    @property
+    def content(self) -> Any:
+        """The body as it comes. Whoever asks for it reads as much of it as they want."""
+        self._looked_at = True
+        return self._payload
+
+    @content.setter
+    def content(self, payload: Any) -> None:
+        self._payload = payload
 
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
         protocol: _Protocol = connection.protocol
@@ -345,19 +358,53 @@ class _Response(aiohttp.ClientResponse):
             raise
         if self.observer is not None:
             self.observer.answered(self, protocol.first_byte)
-        self.content.on_eof(self._end)
+        self._payload.on_eof(self._end)
+        self._looked_at = False
         return self
 
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                await self._rest()
+        finally:
+            await super().__aexit__(kind, error, traceback)
+
+    async def _rest(self) -> None:
+        """Read a body that nobody looked at: its user would, and what does not come whole is an error."""
+        if self._looked_at or self.status == _SWITCHING_PROTOCOLS:
+            return
+        failure = self._payload.exception()
+        if failure is not None:
+            raise failure
+        if not self.over:
+            async for _ in self._payload.iter_any():
+                pass
+
+    def fail(self, error: Exception) -> None:
+        """The rest will not come."""
+        looked_at = self._looked_at
+        self._payload.set_exception(error)
+        self._end()
+        super().close()
+        self._looked_at = looked_at
+
     def release(self) -> Any:
+        self._looked_at = True
         self._end()
         return super().release()
 
     def close(self) -> None:
+        self._looked_at = True
         self._end()
         super().close()
 
     def _end(self) -> None:
-        content = self.content
+        content = self._payload
         # Without content there was no head, and an exception is told by itself.
         if self.over or content is None:
             return

@@ -61,6 +61,7 @@ class WorkerReport:
         requests: Handed to the socket, warm-up included.
         unanswered: Of these, how many got no answer: their iteration failed or was unfinished, or the client
             sent them again by itself, as the connection was lost.
+        resent: Of those, how many were of iterations that succeeded.
         scheduled: Iterations were due by the clock (the open model).
         generator: What the generator saw of itself; None when nobody watched.
     """
@@ -86,6 +87,7 @@ class WorkerReport:
     scheduled: bool
     requests: int = 0
     unanswered: int = 0
+    resent: int = 0
     generator: SelfReport | None = None
 
     @property
@@ -219,6 +221,11 @@ class ScenarioRun:
             self._on_finish(outcome, end, response_time)
 
     @property
+    def begun(self) -> bool:
+        """Whether there was any load."""
+        return self._load is not None
+
+    @property
     def succeeded(self) -> int:
         """Iterations that succeeded so far, warm-up included."""
         return self._succeeded
@@ -247,8 +254,13 @@ class ScenarioRun:
         measure_from, window_end = self._window()
         if isinstance(self._recorder, FoldingRecorder):
             self._recorder.fold.measure(measure_from, window_end)
-        if self.begin > now and not await self._reached(self.begin):
-            return
+        try:
+            if self.begin > now and not await self._reached(self.begin):
+                return
+        except asyncio.CancelledError:
+            self._interrupted = True
+            self._ended = self.clock.now()
+            raise
         load = self._load = executor.begin(self)
         waits: list[asyncio.Task[Any]] = [
             asyncio.ensure_future(load.wait()),
@@ -270,13 +282,19 @@ class ScenarioRun:
             if isinstance(self._recorder, FoldingRecorder):
                 self._recorder.fold.window_end = self._measured_until()
             self._context.stopping = True
-            await _cancel([*waits, *(task for task in self._tasks if task is not None)])
-            first, due = load.not_started()
-            for offset, at in enumerate(due.tolist()):
-                # A user who still waits has waited until now, and goes on.
-                self._add_not_started(
-                    first + offset, at, at if executor.ends_early else self._ended
-                )
+            try:
+                await _cancel([*waits, *(task for task in self._tasks if task is not None)])
+            except Exception:
+                # Whatever it is has ended the load, which may have had its time before it.
+                self._interrupted = True
+                raise
+            finally:
+                first, due = load.not_started()
+                for offset, at in enumerate(due.tolist()):
+                    # A user who still waits has waited until now, and goes on.
+                    self._add_not_started(
+                        first + offset, at, at if executor.ends_early else self._ended
+                    )
 
     async def _reached(self, when: int) -> bool:
         """Wait for an instant; False when the load is cut short before."""
@@ -391,6 +409,7 @@ class ScenarioRun:
             scheduled=executor.scheduled,
             requests=self.traffic.sent,
             unanswered=self.traffic.unanswered,
+            resent=self.traffic.resent,
         )
 
 
@@ -443,6 +462,7 @@ def merge(reports: Mapping[str, WorkerReport], *, name: str) -> WorkerReport:
         scheduled=any(part.scheduled for part in parts),
         requests=sum(part.requests for part in parts),
         unanswered=sum(part.unanswered for part in parts),
+        resent=sum(part.resent for part in parts),
         generator=parts[0].generator,
     )
 
@@ -490,8 +510,15 @@ async def execute_together(runs: Sequence[ScenarioRun]) -> None:
     begin = runs[0].clock.now()
     tasks = [asyncio.ensure_future(run.execute(begin)) for run in runs]
     try:
-        await asyncio.gather(*tasks)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     finally:
+        # Each is told once: told again, it would leave its clearing up, and its figures would lack the rest.
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.wait(tasks)
+    failures = [task.exception() for task in tasks if not task.cancelled()]
+    for failure in failures:
+        if failure is not None:
+            raise failure
+    for task in tasks:
+        task.result()

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_certload.errors import ConfigurationError
 from pytest_certload.samples import ITERATION, QUEUED, REUSED, Outcome
-from pytest_certload.units import Duration
+from pytest_certload.units import Duration, parse_duration
 
 from .clock import Clock
 from .recorder import Recorder
@@ -62,7 +62,7 @@ def current_iteration() -> Iteration | None:
     """
     iteration = _current_iteration.get()
     if iteration is not None:
-        iteration._unanswered = True
+        iteration._ask()
     return iteration
 
 
@@ -97,17 +97,19 @@ class Scenario:
         tags: Free labels for reports.
 
     Raises:
-        ConfigurationError: The function is not async or does not take exactly one argument.
+        ConfigurationError: The function is not async or does not take exactly one argument, or the start is
+            no length of time.
     """
 
     name: str
     executor: Executor
     iteration: IterationFunction
-    start: Duration = Duration(0)  # noqa: RUF009 - immutable
+    start: Duration = Duration(0)  # noqa: RUF009 - immutable; or what ``parse_duration`` takes
     tags: Mapping[str, str] = field(default_factory=dict)
     base_url: str | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "start", parse_duration(self.start, name="start"))
         check_iteration_function(self.iteration)
 
 
@@ -182,8 +184,11 @@ class Iteration(Marks):
     """
 
     __slots__ = (
+        "_booked",
         "_outcome",
         "_over",
+        "_pending",
+        "_rng",
         "_run",
         "_step",
         "_steps_taken",
@@ -204,23 +209,30 @@ class Iteration(Marks):
         self.due = due
         self.vu = vu
         self.client: aiohttp.ClientSession = run.clients[vu % len(run.clients)]
-        #: Last HTTP status seen, 0 for none.
+        #: HTTP status of the latest request, 0 as long as it has no answer.
         self.status = 0
         self.tls: Any = None
         self._run = run
+        self._rng: Random | None = None
         self._step: Step | None = None
         self._steps_taken = 0
         self._outcome = Outcome.OK
         self._undeclared: list[Response] | None = None
         # What a careless scenario may catch and forget: its error counts all the same.
         self._swallowed: Exception | None = None
+        #: The error that the outcome of a step comes from.
+        self._booked: BaseException | None = None
         self._unanswered = False
+        #: Requests that were sent and not answered yet.
+        self._pending = 0
         self._over = False
 
     @property
     def rng(self) -> Random:
-        """A random generator that depends on the run's seed and this index alone."""
-        return Random(self._run.seed * 1_000_003 + self.index)
+        """A random generator, one for the iteration: it depends on the run's seed and this index alone."""
+        if self._rng is None:
+            self._rng = Random(self._run.seed * 1_000_003 + self.index)
+        return self._rng
 
     def step(self, name: str) -> Step:
         """Time a named part: ``async with iteration.step("directory"): …``.
@@ -243,7 +255,7 @@ class Iteration(Marks):
             *statuses: The statuses that are right; none given means any below 400.
         """
         status = response.status
-        self.status = status
+        self._note_status(status)
         if self._undeclared:
             self._undeclared = [r for r in self._undeclared if r is not response]
         if status in statuses or (not statuses and status < 400):
@@ -262,6 +274,16 @@ class Iteration(Marks):
             self._swallowed = CheckFailed(message)
             raise self._swallowed
 
+    def _ask(self) -> None:
+        """A client begins a request."""
+        self._unanswered = True
+        self._note_status(0)
+
+    def _note_status(self, status: int) -> None:
+        self.status = status
+        if self._step is not None:
+            self._step.status = status
+
     # What a client tells (see ``clients.exchange.Observer``).
 
     def connected(self, dns: int, connect: int, tls: int, session: Any = None) -> None:
@@ -274,6 +296,7 @@ class Iteration(Marks):
     def sent(self, at: int, reused: bool) -> None:
         """A request was handed to the socket."""
         self._run.traffic.sent += 1
+        self._pending += 1
         self._note_sent(at, reused)
         if self._step is not None:
             self._step._note_sent(at, reused)
@@ -281,11 +304,12 @@ class Iteration(Marks):
     def answered(self, response: Response, at: int) -> None:
         """A response's status and headers are there; its first byte came at ``at``."""
         self._unanswered = False
+        self._pending -= 1
         self._run.traffic.note_answer(response.status)
         self.first_byte = at
         if self._step is not None:
             self._step.first_byte = at
-        self.status = response.status
+        self._note_status(response.status)
         if response.status >= 400:
             if self._undeclared is None:
                 self._undeclared = []
@@ -334,6 +358,16 @@ class Iteration(Marks):
         if isinstance(error, (ConnectionError, SSLError, gaierror)):
             return Outcome.CONNECTION_ERROR
         return Outcome.EXCEPTION
+
+    def _is_own(self, error: BaseException) -> bool:
+        """Whether an error after that of a step is one of the scenario's own code, and not the same one again."""
+        booked = self._booked
+        if booked is not None:
+            if error is booked or error.__cause__ is booked:
+                return False
+            if isinstance(error, BaseExceptionGroup) and error.subgroup(lambda e: e is booked):
+                return False
+        return self._kind(error) is Outcome.EXCEPTION
 
     def _book(self, outcome: Outcome, error: BaseException, step: str) -> None:
         errors = self._run.recorder.errors
@@ -389,12 +423,14 @@ def _own_frames(lines: list[str]) -> list[str]:
 class Step(Marks):
     """The context manager of one named part of an iteration."""
 
-    __slots__ = ("_due", "_iteration", "_start", "name")
+    __slots__ = ("_due", "_iteration", "_start", "name", "status")
 
     def __init__(self, iteration: Iteration, name: str) -> None:
         super().__init__()
         self._iteration = iteration
         self.name = name
+        #: HTTP status of its latest request; 0: it made none, or that one has no answer.
+        self.status = 0
 
     async def __aenter__(self) -> Step:
         iteration = self._iteration
@@ -404,7 +440,6 @@ class Step(Marks):
                 "steps follow one another"
             )
         iteration._step = self
-        iteration.status = 0
         self._start = iteration._run.now()
         self._due = self._start if iteration._steps_taken else iteration.due
         iteration._steps_taken += 1
@@ -426,10 +461,11 @@ class Step(Marks):
             outcome = iteration._settle(error, self.name)
         if outcome is not Outcome.OK and iteration._outcome is Outcome.OK:
             iteration._outcome = outcome
+            iteration._booked = error
         recorder = run.recorder
         recorder.add(
             recorder.step_number(self.name),
-            iteration.status,
+            self.status,
             outcome,
             self.flags,
             iteration.index,
@@ -519,7 +555,7 @@ class RunContext:
             if self.stopping and isinstance(error, asyncio.CancelledError):
                 raise
             outcome = iteration._outcome
-            if outcome is Outcome.OK:
+            if outcome is Outcome.OK or iteration._is_own(error):
                 outcome = iteration._settle(error, scenario.name)
             if isinstance(error, (KeyboardInterrupt, SystemExit)):
                 raise
@@ -537,6 +573,9 @@ class RunContext:
                 end,
                 iteration.size,
             )
+            if outcome is Outcome.OK:
+                # The client sent these again by itself, or nobody waited for their answer.
+                self.traffic.resent += max(0, iteration._pending)
             if outcome is not Outcome.UNFINISHED:
                 self.over(outcome, end, end - due)
             if done is not None:

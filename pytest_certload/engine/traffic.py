@@ -20,12 +20,14 @@ class Traffic:
     Attributes:
         sent: Handed to the socket.
         statuses: How often each HTTP status came back.
+        resent: Sent in iterations that succeeded, and not answered: the client sent them again by itself.
     """
 
-    __slots__ = ("sent", "statuses")
+    __slots__ = ("resent", "sent", "statuses")
 
     def __init__(self) -> None:
         self.sent = 0
+        self.resent = 0
         self.statuses: dict[int, int] = {}
 
     @classmethod
@@ -35,6 +37,7 @@ class Traffic:
         statuses: Counter[int] = Counter()
         for part in parts:
             whole.sent += part.sent
+            whole.resent += part.resent
             statuses.update(part.statuses)
         whole.statuses = dict(statuses)
         return whole

@@ -93,6 +93,11 @@ class VuExecutor:
         return self.vus
 
     @property
+    def alarms(self) -> int:
+        """How many VUs may wait at once; each has an alarm of its own for that."""
+        return self.vus if self.pacing or self.think_time else 0
+
+    @property
     def _pauses(self) -> dict[str, str]:
         """What reports say of them."""
         return {"pacing": show_pause(self.pacing), "think_time": show_pause(self.think_time)}

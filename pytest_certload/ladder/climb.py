@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_certload.errors import ConfigurationError, ReportError
@@ -17,7 +17,7 @@ from pytest_certload.report.record import RunRecord
 
 from .rungs import Rung
 
-__all__ = ["DEFAULT", "LOG", "Climbed", "check_words", "climb", "climbed_before"]
+__all__ = ["DEFAULT", "LOG", "Climbed", "check_words", "climb", "climbed_before", "without"]
 
 #: What pytest is told when nobody says.
 DEFAULT = ("-m", "scale")
@@ -42,7 +42,7 @@ class Climbed:
         exit_code: Pytest's.
         seconds: How long its session took.
         records: Its runs, in the order in which they were made; none: there was no load.
-        trouble: Why there are none, in pytest's words; None: there are some.
+        trouble: Why there are none, or not all, in pytest's words; None: nothing is missing.
     """
 
     rung: Rung
@@ -88,12 +88,11 @@ def climb(rung: Rung, words: Sequence[str], folder: Path, say: Callable[[str], N
             exit_code = _run([*words, *rung.options, f"{_TAKEN}={folder}"], log.fileno())
         seconds = time.monotonic() - began
         records = _read(folder)
-        lines = (folder / LOG).read_text("utf-8", "replace").splitlines()
     except OSError as error:
         raise ReportError(f"{folder}: {error.strerror or error}") from error
     trouble = None
     if exit_code not in _RAN or not records:
-        trouble = f"pytest ended with {exit_code}: {_reason(lines)}"
+        trouble = f"pytest ended with {exit_code}: {_reason(folder)}"
     else:
         note = {"asked": _asked(rung, words), "exit_code": exit_code, "seconds": seconds}
         _note(folder, note)
@@ -111,8 +110,26 @@ def climb(rung: Rung, words: Sequence[str], folder: Path, say: Callable[[str], N
     )
 
 
-def _reason(lines: Sequence[str]) -> str:
+def without(climbed: Climbed, missing: Sequence[str]) -> Climbed:
+    """The same, with the scenarios that it lacks as its trouble; it is climbed again when a ladder is resumed.
+
+    Raises:
+        ReportError: Its folder cannot be read or written.
+    """
+    try:
+        (climbed.folder / _DONE).unlink(missing_ok=True)
+    except OSError as error:
+        raise ReportError(f"{climbed.folder}: {error.strerror or error}") from error
+    why = f"no figures of {', '.join(missing)}: {_reason(climbed.folder)}"
+    return replace(climbed, trouble=why)
+
+
+def _reason(folder: Path) -> str:
     """The error that pytest shows first, else its last lines."""
+    try:
+        lines = (folder / LOG).read_text("utf-8", "replace").splitlines()
+    except OSError as error:
+        raise ReportError(f"{folder}: {error.strerror or error}") from error
     errors = [
         line.partition(" ")[2].strip() for line in lines if line.startswith(("E  ", "ERROR: "))
     ]

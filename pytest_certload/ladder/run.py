@@ -9,7 +9,7 @@ from pathlib import Path
 from pytest_certload.errors import ConfigurationError, ReportError
 from pytest_certload.report.whole_file import write_text
 
-from .climb import Climbed, check_words, climb, climbed_before
+from .climb import Climbed, check_words, climb, climbed_before, without
 from .rungs import Rung
 from .table import ladder_document, ladder_page
 
@@ -36,7 +36,7 @@ def run_ladder(
         say: Told what is going on.
 
     Returns:
-        0, or 1 when a rung has no figures.
+        0, or 1 when a rung has no figures, or none of a scenario that another one has.
 
     Raises:
         ConfigurationError: Pytest is told what the ladder says itself, or the page's folder is not there.
@@ -52,6 +52,7 @@ def run_ladder(
         if before is not None:
             say(f"{rung.name}: as it was measured before")
         climbed.append(before or climb(rung, words, folder, say))
+        climbed = _compared(climbed, say)
         document = ladder_document(climbed, words)
         _write(results / "ladder.json", json.dumps(document, indent=1, ensure_ascii=False))
         _write(results / "ladder.md", ladder_page(document))
@@ -60,6 +61,20 @@ def run_ladder(
         _write(page, ladder_page(document))
         say(str(page))
     return 1 if any(one.trouble for one in climbed) else 0
+
+
+def _compared(climbed: Sequence[Climbed], say: Callable[[str], None]) -> list[Climbed]:
+    """All of them, where those that lack a scenario of the others say so."""
+    scenarios = dict.fromkeys(record.scenario for one in climbed for record in one.records)
+    compared = []
+    for one in climbed:
+        had = {record.scenario for record in one.records}
+        missing = [scenario for scenario in scenarios if scenario not in had]
+        if missing and one.trouble is None:
+            one = without(one, missing)
+            say(f"{one.rung.name}: {one.trouble}")
+        compared.append(one)
+    return compared
 
 
 def _write(path: Path, text: str) -> None:

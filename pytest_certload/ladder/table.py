@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from pytest_certload.baselines.baseline import from_record
-from pytest_certload.baselines.comparison import compare
+from pytest_certload.baselines.comparison import compare, is_whole
 from pytest_certload.baselines.machine import Machine
 from pytest_certload.redaction import Redactor
 from pytest_certload.report.record import ComparedFigure, RunRecord
@@ -34,7 +34,8 @@ def ladder_document(climbed: Sequence[Climbed], words: Sequence[str]) -> dict[st
 
     Times are nanoseconds; ``database`` is the time that Postgres spent on statements an iteration. ``change`` is
     a percentile beside that of the same scenario on the first rung, with the interval in which the
-    true change lies, 95 % sure; None on the first rung, or where either has too few samples. Secrets
+    true change lies, 95 % sure; None on the first rung, where either has too few samples, or where the load of
+    either was not offered to its end. Secrets
     among pytest's words and the server's variables are taken out.
     """
     first = {record.scenario: record for record in climbed[0].records} if climbed else {}
@@ -110,7 +111,7 @@ def _run(record: RunRecord, first: RunRecord | None) -> dict[str, Any]:
 
 
 def _changes(record: RunRecord, first: RunRecord | None) -> dict[str, Any]:
-    if first is None:
+    if first is None or not (_says_something(record) and _says_something(first)):
         return dict.fromkeys(_COMPARED)
     # The stacks differ, on purpose; what else does is for whoever reads the summaries.
     found = compare(from_record(record), from_record(first), name="the first rung", anyway=True)
@@ -125,6 +126,12 @@ def _changes(record: RunRecord, first: RunRecord | None) -> dict[str, Any]:
         )
         for name in _COMPARED
     }
+
+
+def _says_something(record: RunRecord) -> bool:
+    """Whether the load was offered to its end, to a stack that lived as long."""
+    died = any(part.death is not None for part in record.proof.processes)
+    return not died and is_whole(from_record(record))
 
 
 def _is_of_whole(figure: ComparedFigure, name: str) -> bool:
@@ -175,7 +182,7 @@ def _lines(document: Document) -> Iterator[str]:
     troubles = [rung for rung in rungs if rung["trouble"]]
     if troubles:
         yield ""
-        yield "## Rungs without figures"
+        yield "## Figures that are missing"
         yield ""
         yield from (f"- {_cell(rung['name'])}: {_cell(rung['trouble'])}" for rung in troubles)
 

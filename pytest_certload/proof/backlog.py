@@ -44,7 +44,7 @@ class Counted:
     """Work that a query counts.
 
     Args:
-        sql: Returns one number.
+        sql: Returns one number; NULL, such as the sum of no rows, is 0.
         *args: For its ``$1`` ….
     """
 
@@ -66,7 +66,7 @@ class Counted:
         return None
 
     async def _count(self, database: Database) -> int:
-        return int(await database.fetchval(self._sql, *self._args))
+        return int(await database.fetchval(self._sql, *self._args) or 0)
 
 
 class Backlog:

@@ -340,7 +340,7 @@ class ProofRecord:
         backlogs: What the server did after answering.
         database: What Postgres says; None without a database.
         processes: What each part took of the machine.
-        limit: Which part was the limit, in words; None when that is not clear.
+        limit: Which part was the bottleneck, in words; None when that is not clear.
     """
 
     state: StateFinding | None = None

@@ -1,4 +1,4 @@
-"""What did server, Postgres and generator take of the machine, which was the limit, did one of them die?"""
+"""What did server, Postgres and generator take of the machine, which was the bottleneck, did one of them die?"""
 
 from __future__ import annotations
 
@@ -261,7 +261,7 @@ class ProcessWitness:
 
 
 def limit_of(findings: Sequence[ProcessFinding], cores: int) -> str | None:
-    """Which of the parts was the limit, in words; None when none of them was at one.
+    """Which of the parts was the bottleneck, in words; None when none of them was at one.
 
     All of the machine's cores were in use in most seconds: the part that used most of them. Else a
     server or generator that used a whole core in most seconds, and no more: as much as work in one

@@ -29,6 +29,7 @@ STOP_SECONDS = 5.0
 KILL_SECONDS = 2.0
 COMMAND_SECONDS = 60.0
 PARENT_CHECK_SECONDS = 1.0
+ORPHAN_SECONDS = 2.0
 
 
 def watch(parent: int) -> int:
@@ -58,7 +59,11 @@ def watch(parent: int) -> int:
 def _lines(descriptor: int, parent: int) -> Iterator[bytes]:
     # The end of the pipe is not enough: a forked copy of the test process may hold it open.
     buffer = b""
-    while os.getppid() == parent:
+    until: float | None = None
+    while until is None or time.monotonic() < until:
+        if until is None and os.getppid() != parent:
+            # A child that was about to start may still tell of itself: it holds the pipe until it has.
+            until = time.monotonic() + ORPHAN_SECONDS
         if not select.select([descriptor], [], [], PARENT_CHECK_SECONDS)[0]:
             continue
         chunk = os.read(descriptor, 65536)

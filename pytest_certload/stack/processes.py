@@ -28,6 +28,8 @@ from . import guard as guard_script
 __all__ = ["Account", "Child", "Workspace", "last_lines", "open_workspace"]
 
 GUARD_SECONDS = 90.0
+#: Where some Pythons find the libraries they are made of.
+_LOADER = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 LOG_LINES = 15
 
 
@@ -203,6 +205,13 @@ def open_workspace() -> Iterator[Workspace]:
     Raises:
         StackError: The temporary directory cannot be made, or not everything could be removed.
     """
+    try:
+        directory = Path(tempfile.gettempdir()) / f"certload-{secrets.token_hex(6)}"
+    except OSError as error:
+        raise StackError(
+            f"There is no temporary directory ({error.strerror or error}); set TMPDIR to a directory that can "
+            "be written to."
+        ) from error
     reading, writing = os.pipe()
     try:
         guard = subprocess.Popen(
@@ -210,7 +219,8 @@ def open_workspace() -> Iterator[Workspace]:
             stdin=reading,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env={},
+            # Without them some Pythons do not start.
+            env={name: os.environ[name] for name in _LOADER if name in os.environ},
             start_new_session=True,
         )
     except BaseException:
@@ -218,7 +228,6 @@ def open_workspace() -> Iterator[Workspace]:
         raise
     finally:
         os.close(reading)
-    directory = Path(tempfile.gettempdir()) / f"certload-{secrets.token_hex(6)}"
     workspace = Workspace(directory, writing)
     try:
         key = workspace.guard_directory(directory)

@@ -24,7 +24,7 @@ from .sql import Script, SqlSyntaxError, Statement, split
 __all__ = ["Refresh", "Seed", "apply_seed", "read_seed", "refresh_seed", "verify_seed"]
 
 _EXPECT = re.compile(r"--\s*expect\b")
-_EXPECT_FULL = re.compile(r"--\s*expect:\s*(?P<count>[0-9][0-9_]*)\s*=\s*(?P<query>\S.*)")
+_EXPECT_FULL = re.compile(r"--\s*expect:\s*(?P<count>[0-9]+(?:_[0-9]+)*)\s*=\s*(?P<query>\S.*)")
 _REFRESH = re.compile(r"--\s*refresh\b")
 _REFRESH_FULL = re.compile(r"--\s*refresh:\s*(?P<statement>\S.*)")
 _ROWS = re.compile(r"(?:INSERT 0|UPDATE|DELETE|MERGE|COPY) ([0-9]+)")

@@ -235,7 +235,14 @@ def check_token(endpoint: Endpoint, product: ProductSpec) -> None:
             f"The authorised call {product.authorised_path} of {endpoint.base_url} answers "
             f"{answer.status} {_excerpt(answer)} instead of 200 with JSON."
         )
-    missing = product.required_permissions - set(product.permissions(document))
+    try:
+        permissions = set(product.permissions(document))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StackError(
+            f"The authorised call {product.authorised_path} of {endpoint.base_url} answers JSON without "
+            f"what it must hold ({error})."
+        ) from error
+    missing = product.required_permissions - permissions
     if missing:
         raise StackError(
             f"The token may do too little on {endpoint.base_url}: it lacks "

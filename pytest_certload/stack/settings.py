@@ -22,7 +22,7 @@ _RESERVED: Mapping[str, str] = {
         "the stack says where Postgres is and who may come in",
     ),
     **dict.fromkeys(
-        ("shared_preload_libraries", "logging_collector", "log_destination"),
+        ("shared_preload_libraries", "logging_collector", "log_destination", "log_min_messages"),
         "the stack reads Postgres's statements and its log",
     ),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""May the run be judged? Whether the generator made the load it says, or was the limit itself."""
+"""May the run be judged? Whether the generator made the load it says, or was the bottleneck itself."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _invalid(report: WorkerReport, allow_dropped: float) -> Iterator[str]:
     pace = _generator_set_the_pace(report)
     if pace is not None:
         yield (
-            f"the generator was the limit, not the server: {pace}; offer less, use "
+            f"the generator was the bottleneck, not the server: {pace}; offer less, use "
             "--certload-transport fast, or give the generator a machine with more to spare"
         )
     if report.dropped > allow_dropped * report.offered:

@@ -603,9 +603,97 @@ class TestConnections:
         async with served(script) as server, client_of(transport, server, connections=1) as client:
             async with client.get("/") as response:
                 assert response.status == 200
+                response.close()
             await asyncio.wait_for(gone.wait(), 1)
             async with client.get("/") as response:
                 assert await response.text() == "ok"
+
+
+class TestABodyThatNobodyLooksAt:
+    """It is the answer's all the same: a user's client reads it."""
+
+    @pytest.mark.parametrize("wire", [CONTENT_LENGTH, CHUNKED], ids=["content-length", "chunked"])
+    async def test_is_waited_for(self, transport: str, wire: bytes) -> None:
+        left = asyncio.Event()
+
+        async def script(peer: Peer) -> None:
+            await peer.request()
+            await peer.send(wire[:-1])
+            await asyncio.sleep(0.02)
+            assert not left.is_set()
+            await peer.send(wire[-1:])
+            await peer.request()
+            await peer.send(OK)
+
+        async with served(script) as server, client_of(transport, server, connections=1) as client:
+            async with client.get("/") as response:
+                assert response.status == 200
+            left.set()
+            async with client.get("/") as response:
+                assert await response.text() == "ok"
+        assert server.connections == 1, "the connection is kept"
+
+    async def test_and_is_cut_off_is_an_error(self, transport: str) -> None:
+        async with (
+            served(once(CONTENT_LENGTH[:-1])) as server,
+            client_of(transport, server) as client,
+        ):
+            with pytest.raises(aiohttp.ClientPayloadError):
+                async with client.get("/") as response:
+                    assert response.status == 200
+
+    async def test_and_does_not_come_is_overdue(self, transport: str) -> None:
+        gone = asyncio.Event()
+
+        async def script(peer: Peer) -> None:
+            await peer.request()
+            await peer.send(CONTENT_LENGTH[:-1])
+            await peer.gone()
+            gone.set()
+
+        async with served(script) as server, client_of(transport, server, timeout=ms(60)) as client:
+            with pytest.raises(TimeoutError, match="no complete response within"):
+                async with client.get("/") as response:
+                    assert response.status == 200
+            await asyncio.wait_for(gone.wait(), 1)
+
+    async def test_and_became_overdue_in_the_block(self, transport: str) -> None:
+        async def script(peer: Peer) -> None:
+            await peer.request()
+            await peer.send(CONTENT_LENGTH[:-1])
+            await peer.gone()
+
+        async with served(script) as server, client_of(transport, server, timeout=ms(30)) as client:
+            with pytest.raises(TimeoutError, match="no complete response within"):
+                async with client.get("/"):
+                    await asyncio.sleep(0.1)
+
+    async def test_and_an_error_in_the_block_does_not_wait_for_it(self, transport: str) -> None:
+        async def script(peer: Peer) -> None:
+            await peer.request()
+            await peer.send(CONTENT_LENGTH[:-1])
+            await peer.gone()
+
+        async with served(script) as server, client_of(transport, server) as client:
+            begun = time.monotonic()
+            with pytest.raises(ValueError, match="mine"):
+                async with client.get("/"):
+                    raise ValueError("mine")
+            assert time.monotonic() - begun < 1
+
+    async def test_but_one_that_was_read_in_part_is_left(self) -> None:
+        """Such as the first event of a stream; the fast transport has no parts."""
+
+        async def script(peer: Peer) -> None:
+            await peer.request()
+            await peer.send(CONTENT_LENGTH[:-1])
+            await peer.gone()
+
+        async with served(script) as server, client_of("aiohttp", server) as client:
+            begun = time.monotonic()
+            async with client.get("/") as response:
+                assert await response.content.read(2) == b"he"
+            assert time.monotonic() - begun < 1
 
 
 class TestCancellation:
@@ -1205,8 +1293,8 @@ class TestObserver:
 
         async with served(script) as server:
             async with client_of(transport, server, observer=lambda: watch) as client:
-                async with client.get("/"):
-                    pass
+                async with client.get("/") as response:
+                    response.close()
         assert watch.told[-1] == ("received", 3)
         assert watch.names.count("received") == 1
 

@@ -187,6 +187,37 @@ def test_unknown_marker_keywords(
     assert "Traceback" not in result.stderr.str()
 
 
+@pytest.mark.parametrize("arguments", [(), ("-q",)])
+def test_an_expression_that_is_none_is_pytests_to_tell(
+    pytester: pytest.Pytester, target: Target, arguments: tuple[str, ...]
+) -> None:
+    result = pytester.runpytest_subprocess("-m", "scale and", *arguments)
+    said = result.stdout.str() + result.stderr.str()
+    assert "Wrong expression passed to '-m'" in said
+    assert "INTERNALERROR" not in said
+    assert "Traceback" not in said
+    assert target.seen == []
+
+
+def test_load_without_the_mark_is_refused(pytester: pytest.Pytester, target: Target) -> None:
+    pytester.makepyfile(
+        test_bare=f"""
+        import pytest
+
+        @pytest.mark.asyncio
+        async def test_bare(load):
+            async def ask(iteration):
+                async with iteration.client.get("/") as response:
+                    iteration.expect(response, 200)
+            await load.constant_arrival_rate(ask, rate=10, duration=0.5, base_url="{target.base_url}")
+        """
+    )
+    result = pytester.runpytest("test_bare.py")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*asks for `load` and is no load test*@pytest.mark.scale*"])
+    assert target.seen == []
+
+
 def test_a_plain_function_cannot_make_load(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_it="import pytest\n@pytest.mark.scale\ndef test_a(load): pass")
     result = pytester.runpytest("-m", "scale")

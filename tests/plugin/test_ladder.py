@@ -102,7 +102,7 @@ LONG = """
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interruption_reaches_the_session_and_what_ended_is_kept(
     shop: Path, pytester: pytest.Pytester, target: Target, number: signal.Signals
 ) -> None:
@@ -151,6 +151,39 @@ def eventually(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never came true"
         time.sleep(0.01)
+
+
+TWO = (
+    SHOP
+    + """
+    @pytest.mark.scale(base_url="{url}")
+    async def test_pay(load, request):
+        assert not request.config.getoption("certload_postgres_settings"), "no pay today"
+
+        async def pay(iteration):
+            async with iteration.client.get("/pay") as response:
+                iteration.expect(response, 200)
+
+        result = await load.constant_arrival_rate(pay, rate=50, duration="100ms")
+        assert result.error_rate < 0.5
+"""
+)
+
+
+def test_a_rung_that_lacks_a_scenario_of_the_others(
+    shop: Path, pytester: pytest.Pytester, target: Target, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytester.makepyfile(test_shop=TWO.format(url=target.base_url))
+    words = ["ladder", "rungs.toml", "--results", "out", "--resume", "--", "-m", "scale"]
+    assert main([*words, "test_shop.py"]) == 1
+    said = "second: no figures of pay: AssertionError: no pay today"
+    assert said in capsys.readouterr().out
+    assert f"- {said}" in (shop / "out" / "ladder.md").read_text()
+    # What it has is shown, and it is climbed again.
+    (second,) = json.loads((shop / "out" / "ladder.json").read_text())["rungs"][1]["runs"]
+    assert second["scenario"] == "shop"
+    assert main([*words, "test_shop.py"]) == 1
+    assert asked(shop) == ["None", "['jit=off']", "['jit=off']"]
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,39 @@ def test_a_bad_value_is_one_clear_error(
     assert "Traceback" not in result.stderr.str()
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        (
+            "--certload-dsn",
+            "postgresql://me:hunter@2@localhost/x",
+            "*more than one @*in a password as %40",
+        ),
+        ("--certload-dsn", "postgresql://me:hunter2@db%2eexample%2ecom/x", "*a % in its host*"),
+        ("--certload-token", "hunter2\r-and-more", "*no bearer token: one has printable ASCII*"),
+        ("--certload-token", "hunter2\u2026", "*no bearer token: one has printable ASCII*"),
+        ("--certload-token", "  ", "*no bearer token: one has printable ASCII*"),
+    ],
+)
+def test_a_secret_that_cannot_be_used_is_not_repeated(
+    pytester: pytest.Pytester, option: str, value: str, message: str
+) -> None:
+    result = pytester.runpytest(f"{option}={value}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {option}: {message}"])
+    said = result.stderr.str() + result.stdout.str()
+    assert "hunter" not in said
+    assert "Traceback" not in said
+
+
+def test_the_end_of_a_tokens_line_is_none_of_it(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytester.makeconftest(SHOW.replace("settings.duration", "settings.token"))
+    monkeypatch.setenv("CERTLOAD_TOKEN", "abc\r\n")
+    pytester.runpytest().stdout.fnmatch_lines(["SETTINGS abc *"])
+
+
 def test_a_dsn_is_not_repeated_in_the_error(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest("--certload-dsn=mysql://me:hunter2@localhost/x")
     result.stderr.fnmatch_lines(["ERROR: --certload-dsn: the value is not a Postgres DSN; write*"])
@@ -161,6 +194,33 @@ def test_command_line_wins_over_environment_over_ini(
         "--certload-allow-host=five",
         "--certload-allow-host=six",
     ).stdout.fnmatch_lines([f"SETTINGS 3 s {here}/cli ('five', 'six') True"])
+
+
+def test_names_and_values_add_up(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or one setting on the command line would take away what the ini file sets beside it."""
+    pytester.makeconftest(
+        SHOW.replace(
+            "settings.duration", "dict(settings.server_env), dict(settings.postgres_settings)"
+        )
+    )
+    pytester.makeini(
+        "[pytest]\ncertload_server_env =\n    A=ini\n    B=ini\n    C=ini\n"
+        "certload_postgres_settings = jit=off\n"
+    )
+    monkeypatch.setenv("CERTLOAD_SERVER_ENV", "B=environment C=environment")
+    result = pytester.runpytest(
+        "--certload-server-env=C=first",
+        "--certload-server-env=C=line",
+        "--certload-postgres-setting=work_mem=64MB",
+    )
+    result.stdout.fnmatch_lines(
+        [
+            "SETTINGS {'A': 'ini', 'B': 'environment', 'C': 'line'} "
+            "{'jit': 'off', 'work_mem': '64MB'} *"
+        ]
+    )
 
 
 def test_help_and_documentation_name_every_option(pytester: pytest.Pytester) -> None:

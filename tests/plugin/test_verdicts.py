@@ -298,6 +298,65 @@ class TestAGreenTestThatProvesNothing:
         result.assert_outcomes(failed=1)
         result.stdout.fnmatch_lines(["*InvalidRun: the offered load was offered late: *"])
 
+    @pytest.mark.parametrize(
+        ("path", "call", "why"),
+        [
+            (
+                "/slow/50",
+                "load.constant_arrival_rate(ask, rate=50, duration=0.5, max_in_flight=1)",
+                "*the load of scenario storm is invalid: the offered load was offered late: *proves nothing*",
+            ),
+            (
+                "/fine",
+                "asyncio.wait_for(load.constant_arrival_rate(ask, rate=50, duration='1m'), 0.3)",
+                "*the load of scenario storm was interrupted before it was over*proves nothing*",
+            ),
+        ],
+        ids=["late", "interrupted"],
+    )
+    def test_a_verdict_that_the_test_catches(
+        self, pytester: pytest.Pytester, target: Target, path: str, call: str, why: str
+    ) -> None:
+        call = f"asyncio.gather({call}, return_exceptions=True)"
+        source = "import asyncio\n" + scale_test(target, GET.format(path=path), call=call)
+        result = run(pytester, source)
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines([why])
+        assert summary(pytester)["state"] == ("interrupted" if "interrupted" in why else "failed")
+
+    def test_an_earlier_attempt_judges_no_later_one(
+        self, pytester: pytest.Pytester, target: Target
+    ) -> None:
+        """Where a plugin runs a test that failed once more, as pytest-rerunfailures does."""
+        pytester.makeconftest(
+            """
+            from _pytest.runner import runtestprotocol
+
+            def pytest_runtest_protocol(item, nextitem):
+                reports = runtestprotocol(item, nextitem=nextitem, log=False)
+                if any(report.failed for report in reports):
+                    item._initrequest()
+                    reports = runtestprotocol(item, nextitem=nextitem, log=False)
+                for report in reports:
+                    item.ihook.pytest_runtest_logreport(report=report)
+                return True
+            """
+        )
+        after = (
+            "ledger = load.ledger('orders')\n"
+            "assert result.error_rate < 0.01\n"
+            "import pathlib\n"
+            "again = pathlib.Path('again').exists()\n"
+            "pathlib.Path('again').touch()\n"
+            "assert result.p95 < (seconds(5) if again else ms(0))\n"
+            "ledger.compared = True"
+        )
+        run(pytester, scale_test(target, GET.format(path="/fine"), after)).assert_outcomes(passed=1)
+        assert [summary(pytester, name)["state"] for name in ("storm", "storm-2")] == [
+            "failed",
+            "passed",
+        ]
+
     def test_a_missing_await(self, pytester: pytest.Pytester, target: Target) -> None:
         pytester.makepyfile(
             test_it=f"""

@@ -111,7 +111,9 @@ async def test_rows_that_come_late_are_waited_for(
     found = await ending
     assert found.caught_up is not None
     assert found.caught_up >= 0.3
-    assert (found.peak, found.fault) == (2, None)
+    assert found.fault is None
+    # The first count may come before the first row, or after it.
+    assert found.peak in (1, 2)
 
 
 async def test_rows_that_never_come_are_missing(

@@ -168,6 +168,14 @@ class TestThatRuns:
         assert get(stack.endpoint, PRODUCT.authorised_path).status == 200
         assert run_sync(ask("SELECT count(*) FROM agents")) == 5000
 
+    def test_is_put_back_when_its_server_was_removed_from_outside(self, opened: Opened) -> None:
+        stack = opened.stack
+        assert stack.restore is not None
+        server = {part.name: part.container for part in stack.parts}["server"]
+        docker("rm", "--force", "--volumes", str(server))
+        stack.restore({})
+        assert get(stack.endpoint, PRODUCT.authorised_path).status == 200
+
     def test_builds_its_image_once(self, opened: Opened) -> None:
         again: list[str] = []
         with connect(30) as client:

@@ -127,6 +127,14 @@ class TestTheToken:
             opened(replace(request_, token=token))
         assert READER not in str(caught.value)
 
+    def test_whose_rights_are_told_in_another_way(self, request_: StackRequest) -> None:
+        product = replace(PRODUCT, permissions=lambda document: document["none"])
+        with (
+            pytest.raises(StackError, match=r"answers JSON without what it must hold \('none'\)"),
+            open_stack(request_, product, announce=lambda _: None),
+        ):
+            pass
+
 
 class TestTheAddress:
     def test_is_needed(self, request_: StackRequest) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_certload.errors import ConfigurationError
+from pytest_certload.stack.containers.daemon import DaemonUnavailable, connect
 from pytest_certload.stack.hosts import check_base_url, check_host, host_of
 
 
@@ -103,3 +104,20 @@ def test_what_is_no_host(url: str, message: str) -> None:
 def test_host_of() -> None:
     assert host_of("https://Example.ORG.:1/") == "example.org"
     assert host_of("postgresql://u:p@[::1]/d") == "::1"
+
+
+@pytest.mark.parametrize(
+    "host", ["tcp://docker:2375", "ssh://me@build.example.com", "tcp://10.0.0.7:2376"]
+)
+def test_a_docker_daemon_on_another_machine_is_none(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It publishes ports on a loopback that is not ours."""
+    monkeypatch.setenv("DOCKER_HOST", host)
+    with (
+        pytest.raises(
+            DaemonUnavailable, match=r"on another machine, \S+, .*; unset DOCKER_HOST or"
+        ),
+        connect(1),
+    ):
+        pass

@@ -103,6 +103,8 @@ class TestAFile:
             (b"COPY t FROM STDIN;", r"1\.sql:1: COPY FROM STDIN has its data in psql's format"),
             (b"-- expect 5", r"1\.sql:1: not an expectation; write -- expect: 10000 = SELECT"),
             (b"-- expect: many = SELECT 1", r"1\.sql:1: not an expectation"),
+            (b"-- expect: 1__0 = SELECT 1", r"1\.sql:1: not an expectation"),
+            (b"-- expect: 10_ = SELECT 1", r"1\.sql:1: not an expectation"),
             (
                 b"SELECT 1;\n-- refresh UPDATE",
                 r"1\.sql:2: nothing to refresh; write -- refresh: UPD",

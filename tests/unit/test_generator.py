@@ -17,7 +17,12 @@ import pytest
 from pytest_certload import ConfigurationError, Outcome, Samples
 from pytest_certload.engine.clock import SystemClock
 from pytest_certload.engine.collector import QuietCollector
+from pytest_certload.engine.executors.constant_vus import ConstantVUs
+from pytest_certload.engine.executors.ramping_vus import RampingVUs
+from pytest_certload.engine.executors.shared_iterations import SharedIterations
 from pytest_certload.engine.runner import WorkerReport
+from pytest_certload.engine.stages import Stage
+from pytest_certload.engine.vus import VuExecutor
 from pytest_certload.engine.watchdog import SelfReport, Watchdog
 from pytest_certload.limits import check_descriptors, check_memory, check_ports
 from pytest_certload.samples import QUEUED, Connections, Observation
@@ -104,7 +109,7 @@ class TestTheVerdict:
         verdict = diagnose(report(lag=80 * MS, took=40 * MS))
         assert verdict.state == "invalid"
         (reason,) = verdict.reasons
-        assert "the generator was the limit, not the server" in reason
+        assert "the generator was the bottleneck, not the server" in reason
         assert "began 80 ms late or more, of 120 ms that they took" in reason
         assert "--certload-transport fast" in reason
 
@@ -279,6 +284,24 @@ class TestWhatTheMachineHas:
             ConfigurationError, match=r"max_in_flight: 10,000,000 connections want .* \(ulimit -n\)"
         ):
             check_descriptors(10_000_000)
+        with pytest.raises(
+            ConfigurationError,
+            match=r"10 connections and 10,000,000 VUs that pause want 10,000,074 file descriptors",
+        ):
+            check_descriptors(10, alarms=10_000_000)
+
+    @pytest.mark.parametrize(
+        ("executor", "alarms"),
+        [
+            (ConstantVUs(vus=7, duration=1), 0),
+            (ConstantVUs(vus=7, duration=1, think_time="1s"), 7),
+            (ConstantVUs(vus=7, duration=1, pacing=("1s", "2s")), 7),
+            (RampingVUs(stages=[Stage("1s", 9)]), 9),
+            (SharedIterations(iterations=5, vus=3), 0),
+        ],
+    )
+    def test_a_vu_that_pauses_has_an_alarm(self, executor: VuExecutor, alarms: int) -> None:
+        assert executor.alarms == alarms
 
     @pytest.mark.parametrize(
         ("reuse", "loopback", "rate", "found"),

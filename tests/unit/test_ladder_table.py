@@ -4,6 +4,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from pytest_certload.ladder.climb import Climbed
 from pytest_certload.ladder.rungs import Rung
 from pytest_certload.ladder.table import WRITTEN, ladder_document, ladder_page
@@ -15,6 +17,12 @@ from tests.unit.test_report import RECORD
 FIRST = Rung(name="first")
 MISSED = ThresholdRecord(
     metric="response time p95", step=None, condition="< 5 ms", actual="9 ms", passed=False
+)
+
+
+DIED = replace(
+    RECORD.proof,
+    processes=tuple(replace(part, death="killed by SIGKILL") for part in RECORD.proof.processes),
 )
 
 
@@ -131,7 +139,20 @@ def test_rungs_and_scenarios_that_are_missing() -> None:
     assert len(rows(page, "burst")) == 3
     assert "- first: pytest ended with 4: no \\| start" in page
     nothing = ladder_page(ladder_document(rungs[:1], []))
-    assert "Rungs without figures" in nothing
+    assert "Figures that are missing" in nothing
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize(
+    "changes", [{"validity": "invalid"}, {"state": "interrupted"}, {"proof": DIED}]
+)
+def test_a_load_that_was_not_offered_to_its_end_is_compared_with_nothing(
+    which: int, changes: dict[str, object]
+) -> None:
+    runs = [run(), run(5 * MS)]
+    runs[which] = replace(runs[which], **changes)  # type: ignore[arg-type]
+    rungs = [climbed(FIRST, runs[0]), climbed(Rung(name="second"), runs[1])]
+    assert rows(ladder_page(ladder_document(rungs, [])), "storm")[3][2] == "–"
 
 
 def test_a_reduced_run_says_so() -> None:

@@ -13,6 +13,8 @@ import pytest
 
 from pytest_certload.engine.executors.constant_arrival_rate import ConstantArrivalRate
 from pytest_certload.engine.executors.constant_vus import ConstantVUs
+from pytest_certload.engine.executors.fleet_arrivals import FleetArrivals
+from pytest_certload.engine.executors.poisson_arrival_rate import PoissonArrivalRate
 from pytest_certload.engine.runner import (
     Progress,
     ScenarioRun,
@@ -28,6 +30,7 @@ from pytest_certload.engine.scenario import (
 )
 from pytest_certload.errors import ConfigurationError, ScenarioError
 from pytest_certload.samples import Outcome
+from pytest_certload.session import _seed
 from pytest_certload.testing import VirtualClock, run_virtual
 from pytest_certload.units import ms, seconds
 
@@ -383,6 +386,96 @@ def test_random_numbers_depend_on_seed_and_index_alone() -> None:
     assert len(set(drawn(1).values())) == 10
 
 
+def test_random_numbers_of_an_iteration_go_on() -> None:
+    drawn: list[list[float]] = []
+
+    async def draw(iteration: Iteration) -> None:
+        numbers = [iteration.rng.random() for _ in range(3)]
+        await asyncio.sleep(0.001)
+        drawn.append([*numbers, iteration.rng.random()])
+
+    for _ in range(2):
+        report_of(draw, arrivals(5, 1), seed=7)
+    assert drawn[:5] == drawn[5:]
+    assert len({number for numbers in drawn[:5] for number in numbers}) == 20
+
+
+def test_a_step_without_a_request_has_no_status_and_takes_none_away() -> None:
+    async def asks(iteration: Iteration) -> None:
+        async with iteration.step("order"):
+            current_iteration()
+            iteration.answered(response(201), 1)
+        async with iteration.step("verify"):
+            await asyncio.sleep(0.001)
+
+    samples = report_of(asks, arrivals(1, 1)).samples
+    assert samples.of_step("order").status.tolist() == [201]
+    assert samples.of_step("verify").status.tolist() == [0]
+    assert samples.iterations.status.tolist() == [201]
+
+
+def test_a_request_without_an_answer_has_no_status() -> None:
+    async def asks(iteration: Iteration) -> None:
+        for name in ("first", "second"):
+            async with iteration.step(name):
+                current_iteration()
+                if name == "second":
+                    raise ConnectionError("reset")
+                iteration.answered(response(200), 1)
+
+    samples = report_of(asks, arrivals(1, 1)).samples
+    assert samples.of_step("first").status.tolist() == [200]
+    assert samples.of_step("second").status.tolist() == [0]
+    assert samples.iterations.status.tolist() == [0]
+
+
+def test_an_exception_of_its_own_after_a_failed_step_is_not_hidden() -> None:
+    async def handles_badly(iteration: Iteration) -> None:
+        try:
+            async with iteration.step("ask"):
+                raise TimeoutError("late")
+        except TimeoutError:
+            raise KeyError("a slip in the handler")  # noqa: B904 - as a careless scenario does
+
+    report = report_of(handles_badly, arrivals(10, 1))
+    assert (report.samples.of_step("ask").outcome == Outcome.TIMEOUT).all()
+    assert (report.samples.iterations.outcome == Outcome.EXCEPTION).all()
+    assert {(error.step, error.outcome) for error in report.errors} == {
+        ("ask", Outcome.TIMEOUT),
+        ("tested", Outcome.EXCEPTION),
+    }
+
+
+@pytest.mark.parametrize("how", ["the same", "from it", "a group"])
+def test_what_comes_of_a_failed_step_is_counted_once(how: str) -> None:
+    async def passes_on(iteration: Iteration) -> None:
+        try:
+            async with iteration.step("ask"):
+                raise TimeoutError("late")
+        except TimeoutError as error:
+            if how == "from it":
+                raise RuntimeError("the login failed") from error
+            if how == "a group":
+                raise ExceptionGroup("tasks", [error])  # noqa: B904 - as a TaskGroup does
+            raise
+
+    report = report_of(passes_on, arrivals(10, 1))
+    assert (report.samples.iterations.outcome == Outcome.TIMEOUT).all()
+    assert [(error.step, error.count) for error in report.errors] == [("ask", 10)]
+
+
+def test_requests_that_a_client_sent_again_are_told_from_those_that_failed() -> None:
+    async def asks(iteration: Iteration) -> None:
+        iteration.sent(1, False)
+        if iteration.index % 2:
+            raise ConnectionError("reset")
+        iteration.sent(2, False)
+        iteration.answered(response(200), 3)
+
+    report = report_of(asks, arrivals(10, 1))
+    assert (report.requests, report.unanswered, report.resent) == (15, 10, 5)
+
+
 def test_steps_do_not_nest() -> None:
     async def nested(iteration: Iteration) -> None:
         async with iteration.step("outer"), iteration.step("inner"):
@@ -417,6 +510,13 @@ class TestWhatCannotBeRun:
 
         for function in (optional, anything, Visit()):
             Scenario(name="x", executor=arrivals(), iteration=function)
+
+    @pytest.mark.parametrize("start", ["30s", 30, seconds(30)])
+    def test_when_it_starts(self, start: Any) -> None:
+        scenario = Scenario(name="x", executor=arrivals(), iteration=ten_ms, start=start)
+        assert scenario.start == seconds(30)
+        with pytest.raises(ConfigurationError, match="start: 'soon'"):
+            Scenario(name="x", executor=arrivals(), iteration=ten_ms, start="soon")  # type: ignore[arg-type]
 
     @pytest.mark.parametrize("slots", [0, -1, 1.5, True, "9", None])
     def test_slots(self, slots: Any) -> None:
@@ -504,7 +604,79 @@ class TestTogether:
         a, b, late = run_virtual(main())
         assert (a.offered, b.offered, late.offered) == (21, 11, 0)
         assert a.interrupted
-        assert late.in_flight_peak == 0
+        assert late.interrupted
+        assert (late.in_flight_peak, late.duration) == (0, 0)
+
+    def test_each_is_told_once_and_clears_up_in_peace(self) -> None:
+        async def slow_to_end(iteration: Iteration) -> None:
+            try:
+                await asyncio.sleep(100)
+            except asyncio.CancelledError:
+                for _ in range(20):
+                    await asyncio.sleep(0)
+                raise
+
+        async def main() -> list[WorkerReport]:
+            clock = VirtualClock()
+            runs = [
+                ScenarioRun(
+                    Scenario(name=name, executor=arrivals(10, 60, max_in_flight=1), iteration=work),
+                    clients=[None],
+                    clock=clock,
+                    classify=lambda error: None,
+                )
+                for name, work in (("quick", ten_ms), ("slow", slow_to_end))
+            ]
+            task = asyncio.create_task(execute_together(runs))
+            await asyncio.sleep(2.05)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+            return [run.report() for run in runs]
+
+        quick, slow = run_virtual(main())
+        assert (quick.offered, quick.finished) == (21, 21)
+        # One was in flight, and twenty waited for it.
+        assert (slow.offered, slow.unfinished, slow.dropped) == (21, 1, 20)
+
+    def test_one_that_raises_ends_the_others_and_is_what_is_raised(self) -> None:
+        def show(progress: Progress) -> None:
+            raise KeyError("the board is broken")
+
+        async def main() -> list[WorkerReport]:
+            clock = VirtualClock()
+            runs = [
+                ScenarioRun(
+                    Scenario(name=name, executor=arrivals(10, 60), iteration=ten_ms),
+                    clients=[None],
+                    clock=clock,
+                    classify=lambda error: None,
+                    on_progress=on_progress,
+                )
+                for name, on_progress in (("fine", None), ("broken", show))
+            ]
+            with pytest.raises(KeyError, match="the board is broken"):
+                await execute_together(runs)
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+            return [run.report() for run in runs]
+
+        for report in run_virtual(main()):
+            assert report.finished + report.unfinished == report.offered == 11
+            assert report.interrupted
+            assert report.duration == pytest.approx(seconds(1), rel=0.05)
+
+    def test_each_draws_numbers_of_its_own_but_fleets_are_the_same_members(self) -> None:
+        poisson = PoissonArrivalRate(rate=10, duration=10)
+        fleet = FleetArrivals(members=10, every=1, duration=10)
+
+        def seeds(executor: Any) -> list[int]:
+            scenario = Scenario(name="x", executor=executor, iteration=ten_ms)
+            return [_seed(scenario, 7, position) for position in range(3)]
+
+        assert len({tuple(poisson.due(seed).tolist()) for seed in seeds(poisson)}) == 3
+        assert seeds(poisson)[0] == 7
+        assert seeds(fleet) == [7, 7, 7]
 
     @pytest.mark.parametrize("keep_samples", [True, False])
     def test_that_are_cut_short_keep_what_they_saw(self, keep_samples: bool) -> None:

@@ -202,6 +202,17 @@ class TestARecording:
         warm = ReplayedArrivals(path=path, warm_up=2)
         assert (warm.due(0).tolist(), warm.duration) == (whole.due(0).tolist(), seconds(2) + 1)
 
+    def test_at_a_speed_of_many_places(self, tmp_path: Path) -> None:
+        """1/3 has 16 of them, and an hour of nanoseconds times 10**16 fits into no 64 bits."""
+        path = self.write(tmp_path, "0", "1", "3600")
+        due = ReplayedArrivals(path=path, speed=1 / 3).due(0).tolist()
+        assert due == pytest.approx([0, 3e9, 10_800e9], abs=10)
+
+    def test_that_would_last_for_ever(self, tmp_path: Path) -> None:
+        path = self.write(tmp_path, "0", "3600")
+        with pytest.raises(ConfigurationError, match=r"speed: at 1e-08 .* longer than 292 years"):
+            ReplayedArrivals(path=path, speed=1e-8)
+
     @pytest.mark.parametrize("speed", [0, -1, True, "2", float("nan"), None])
     def test_whose_speed_is_none(self, speed: object, tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match=r"speed: .* is not a number above 0"):

@@ -67,6 +67,11 @@ class RampingVUs(VuExecutor):
             raise ConfigurationError("stages: the number of VUs is always 0, so there is no load")
 
     @property
+    def alarms(self) -> int:
+        """See ``VuExecutor.alarms``: all but the first wait until they are there."""
+        return self.vus
+
+    @property
     def _targets(self) -> list[int]:
         targets = (stage.target for stage in self.stages)
         return [self.start_vus, *(target for target in targets if isinstance(target, int))]

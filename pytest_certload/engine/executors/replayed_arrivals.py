@@ -64,8 +64,7 @@ class ReplayedArrivals(ArrivalExecutor):
         # Read here, so that a bad file is told before anything is started.
         factor = Fraction(str(speed))
         offsets = read_recording(self.path)
-        due = offsets * factor.denominator // factor.numerator
-        object.__setattr__(self, "_due", due)
+        object.__setattr__(self, "_due", due := _divided(offsets, factor))
         if duration is None:
             # The window ends just after the last arrival.
             length = Duration(int(due[-1]) + 1 - self.warm_up)
@@ -102,3 +101,21 @@ class ReplayedArrivals(ArrivalExecutor):
     def due(self, seed: int) -> npt.NDArray[np.int64]:
         """See ``ArrivalExecutor.due``."""
         return self._due[self._due < self.warm_up + self.duration]
+
+
+def _divided(offsets: npt.NDArray[np.int64], speed: Fraction) -> npt.NDArray[np.int64]:
+    """Offsets at another speed, exactly.
+
+    Raises:
+        ConfigurationError: The last one is further away than 64 bits can tell.
+    """
+    last, most = int(offsets[-1]), np.iinfo(np.int64).max
+    if last * speed.denominator // speed.numerator > most:
+        raise ConfigurationError(
+            f"speed: at {float(speed):g} the recording would last longer than 292 years"
+        )
+    if last * speed.denominator <= most:
+        return offsets * speed.denominator // speed.numerator
+    # Such as 1/3, whose 16 decimal places are a number of their own: numpy's integers would wrap round.
+    whole = (int(offset) * speed.denominator // speed.numerator for offset in offsets)
+    return np.fromiter(whole, np.int64, len(offsets))

@@ -76,8 +76,8 @@ def backlogs(record: RunRecord, plots: RunPlots) -> Markup | None:
         Column("most behind"), Column("last one done", "words"),
     ]  # fmt: skip
     return block(
-        "Hidden backlog",
-        table("Hidden backlog", columns, rows),
+        "Work after the answers",
+        table("Work after the answers", columns, rows),
         draw_all([plots.behind(found) for found in record.proof.backlogs]),
         hint="Work that the server does after it has answered, or that waits for it when the load begins.",
     )

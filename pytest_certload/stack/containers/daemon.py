@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import docker
 import requests
@@ -14,6 +15,7 @@ from docker.errors import APIError, DockerException
 from testcontainers.core.docker_client import DockerClient, get_docker_host
 
 from pytest_certload.errors import StackError
+from pytest_certload.stack.hosts import is_loopback
 
 __all__ = [
     "DOCKER_ERRORS",
@@ -59,7 +61,9 @@ def connect(timeout: float) -> Iterator[docker.DockerClient]:
         DaemonUnavailable: There is none, or it does not let us in.
     """
     try:
-        _knock(get_docker_host() or DEFAULT_HOST)
+        host = get_docker_host() or DEFAULT_HOST
+        _refuse_remote(host)
+        _knock(host)
         # testcontainers knows DOCKER_HOST, contexts, its properties file and registry logins.
         client = DockerClient(timeout=timeout).client
     except (*DOCKER_ERRORS, OSError, ValueError) as error:
@@ -68,6 +72,22 @@ def connect(timeout: float) -> Iterator[docker.DockerClient]:
         yield client
     finally:
         client.close()
+
+
+def _refuse_remote(host: str) -> None:
+    """Ports are published on the daemon's own loopback, which is ours only on this machine.
+
+    Raises:
+        DaemonUnavailable: It is another machine's.
+    """
+    parts = urlsplit(host)
+    if parts.scheme in ("tcp", "http", "https", "ssh") and not is_loopback(
+        f"http://{parts.hostname}"
+    ):
+        raise DaemonUnavailable(
+            f"The Docker daemon is on another machine, {parts.hostname}, whose loopback cannot be reached",
+            "unset DOCKER_HOST or choose a context of this machine",
+        )
 
 
 def _knock(host: str) -> None:

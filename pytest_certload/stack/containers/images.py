@@ -171,7 +171,13 @@ def build_reference_image(
         arguments = {name: os.environ[name] for name in PASSED_ON if os.environ.get(name)}
         ca_path = next((os.environ[n] for n in CA_VARIABLES if os.environ.get(n)), None)
         if ca_path is not None:
-            shutil.copyfile(ca_path, context / "ca.pem")
+            try:
+                shutil.copyfile(ca_path, context / "ca.pem")
+            except OSError as error:
+                raise StackError(
+                    f"The image {tag} cannot be built: the CA certificates at {ca_path} cannot be read "
+                    f"({error.strerror or error}); let one of {', '.join(CA_VARIABLES)} name a file of them."
+                ) from error
             arguments["PIP_CERT"] = CA_IN_BUILD
         arguments["BASE_IMAGE"] = product.reference_base_image
         _build(client, context, tag, arguments)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import docker
+from docker.errors import NotFound
 from docker.models.containers import Container
 from docker.models.images import Image
 
@@ -52,6 +53,7 @@ from .running import (
     PORT_ATTEMPTS,
     READABLE_BY_ALL,
     REQUEST_SECONDS,
+    ContainerRemoved,
     PortTaken,
     Run,
     check_alive,
@@ -249,12 +251,16 @@ class _Serving:
         return None if self._container is None else str(self._container.id)
 
     def alive(self) -> bool:
-        return self._container is not None and status_of(self._container) not in ENDED
+        try:
+            return self._container is not None and status_of(self._container) not in ENDED
+        except ContainerRemoved:
+            return False
 
     def stop(self) -> None:
         if self._container is None:
             return
-        with explaining("The server's container cannot be stopped"):
+        # One that was removed from outside is as good as stopped.
+        with explaining("The server's container cannot be stopped"), contextlib.suppress(NotFound):
             self._container.stop(timeout=STOP_SECONDS)
             self._container.remove(v=True, force=True)
         self._container = None

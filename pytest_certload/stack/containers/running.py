@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import sys
@@ -31,6 +32,7 @@ __all__ = [
     "PORT_ATTEMPTS",
     "READABLE_BY_ALL",
     "REQUEST_SECONDS",
+    "ContainerRemoved",
     "PortTaken",
     "Run",
     "check_alive",
@@ -87,9 +89,15 @@ def open_run(client: docker.DockerClient, workspace: Workspace) -> Iterator[Run]
         with explaining("The network of the stack cannot be made"):
             carry_out(lambda: client.networks.create(run.name, driver="bridge", labels=run.labels))
         yield run
-    finally:
-        remove_all(client, run.name)
-        workspace.forget(key)
+    except BaseException:
+        # What went wrong is worth more than that it could not be cleared up, which the guard tries again
+        # and tells.
+        with contextlib.suppress(StackError):
+            remove_all(client, run.name)
+            workspace.forget(key)
+        raise
+    remove_all(client, run.name)
+    workspace.forget(key)
 
 
 def new_container(image: Image) -> DockerContainer:
@@ -138,7 +146,8 @@ def start_container(
     finally:
         # Each has a client of its own; ours does the rest.
         container.get_docker_client().client.close()
-    return run.client.containers.get(container.get_container_id())
+    with explaining(f"The container of {name} cannot be looked at"):
+        return run.client.containers.get(container.get_container_id())
 
 
 @contextmanager
@@ -173,12 +182,20 @@ def published(container: Container, port: int, name: str) -> int:
     return int(bindings[0]["HostPort"])
 
 
+class ContainerRemoved(StackError):
+    """A container is not there any more."""
+
+
 def status_of(container: Container) -> str:
     """What the daemon says of it now, such as ``running`` or one of ``ENDED``."""
     try:
         container.reload()
     except NotFound as error:
-        raise StackError("A container of the stack was removed from outside.") from error
+        raise ContainerRemoved("A container of the stack was removed from outside.") from error
+    except DOCKER_ERRORS as error:
+        raise StackError(
+            f"A container of the stack cannot be looked at ({explain(error)})."
+        ) from error
     return str(container.status)
 
 
@@ -194,4 +211,8 @@ def check_alive(container: Container, name: str) -> None:
 
 def last_words(container: Container) -> str:
     """The end of its log, for an error message."""
-    return last_lines(container.logs(tail=50).decode("utf-8", "replace"))
+    try:
+        log = container.logs(tail=50)
+    except DOCKER_ERRORS as error:
+        return f"Its log cannot be read ({explain(error)})."
+    return last_lines(log.decode("utf-8", "replace"))
