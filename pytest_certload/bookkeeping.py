@@ -148,6 +148,8 @@ def _unjudged(run: Run) -> str | None:
     result = run.result
     if run.state == "interrupted":
         return f"the load of scenario {run.name} was interrupted before it was over"
+    if run.state == "failed":
+        return f"the load of scenario {run.name} failed: {run.failure}"
     if run.validity is not None and run.validity.state == "invalid":
         return f"the load of scenario {run.name} is invalid: {run.validity.reasons[0]}"
     if result is not None and any(e.outcome is Outcome.EXCEPTION for e in result.report.errors):

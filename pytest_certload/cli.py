@@ -255,11 +255,12 @@ def _ladder(arguments: argparse.Namespace) -> int:
 
     words = arguments.pytest_words
     rungs = read_rungs(arguments.rungs)
-    # As Ctrl-C: the session of a rung must not go on by itself. A hang-up may be ignored on purpose (nohup).
+    # As Ctrl-C: the session of a rung must not go on by itself. A hang-up may be ignored on purpose (nohup);
+    # Ctrl-C is, of what a script puts into the background, but the session must hear of it from us.
     before = {
         number: signal.signal(number, signal.default_int_handler)
-        for number in (signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) is not signal.SIG_IGN
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
     }
     try:
         return run_ladder(
@@ -273,7 +274,10 @@ def _ladder(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         # After a hang-up there is nobody to tell.
         with contextlib.suppress(OSError):
-            print(f"{arguments.results}: rungs that ended are kept; --resume goes on after them")
+            print(
+                f"{arguments.results}: rungs that ended are kept; --resume goes on after them",
+                flush=True,
+            )
         raise
     finally:
         for number, handler in before.items():

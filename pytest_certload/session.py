@@ -36,7 +36,7 @@ from pytest_certload.engine.scenario import (
 )
 from pytest_certload.engine.traffic import Traffic
 from pytest_certload.engine.watchdog import SelfReport, Watchdog
-from pytest_certload.errors import ConfigurationError, InvalidRun, ScenarioError
+from pytest_certload.errors import ConfigurationError, InvalidRun, ReportError, ScenarioError
 from pytest_certload.limits import arrival_rate, descriptors, memory, ports, together
 from pytest_certload.options import Settings
 from pytest_certload.proof.findings import CheckFinding, Proof
@@ -339,7 +339,8 @@ class Load:
                     clock=clock,
                     classify=classify,
                     grace=checked.grace_period,
-                    seed=_seed(scenario, checked.seed, position),
+                    seed=_arrival_seed(scenario, checked.seed, position),
+                    rng_seed=_own_seed(checked.seed, position),
                     keep_samples=keep_samples,
                     on_progress=None if board is None else board.teller(scenario.name),
                     on_finish=None if board is None else board.window.note,
@@ -390,8 +391,12 @@ class Load:
                 raise
             except Exception as error:
                 begun = [(run, engine) for run, engine in runs if engine.begun]
-                why = f"the load ended with {type(error).__name__}: {error}; the figures are those until then"
-                self._keep(begun, "failed", why)
+                reason = (str(error).splitlines() or [""])[0]
+                why = f"the load ended with {type(error).__name__}: {reason}; the figures are those until then"
+                try:
+                    self._keep(begun, "failed", why)
+                except ReportError as unwritten:
+                    error.add_note(str(unwritten))
                 raise
         for run, engine in runs:
             run.result = RunResult(
@@ -695,14 +700,15 @@ def _clients(
     ]
 
 
-def _seed(scenario: Scenario, seed: int, position: int) -> int:
-    """What a scenario draws from: of those that run together each draws numbers of its own.
-
-    Only members of a fleet are the same ones in all scenarios, each at its own moments.
-    """
-    if isinstance(scenario.executor, FleetArrivals):
-        return seed
+def _own_seed(seed: int, position: int) -> int:
+    """Of scenarios that run together each draws numbers of its own."""
     return seed + (position << 32)
+
+
+def _arrival_seed(scenario: Scenario, seed: int, position: int) -> int:
+    """What the arrivals are drawn from: the members of a fleet are the same ones in all scenarios."""
+    is_fleet = isinstance(scenario.executor, FleetArrivals)
+    return seed if is_fleet else _own_seed(seed, position)
 
 
 async def _watched(

@@ -359,6 +359,7 @@ class _Response(aiohttp.ClientResponse):
         if self.observer is not None:
             self.observer.answered(self, protocol.first_byte)
         self._payload.on_eof(self._end)
+        # Until now it was aiohttp itself.
         self._looked_at = False
         return self
 

@@ -61,7 +61,7 @@ class WorkerReport:
         requests: Handed to the socket, warm-up included.
         unanswered: Of these, how many got no answer: their iteration failed or was unfinished, or the client
             sent them again by itself, as the connection was lost.
-        resent: Of those, how many were of iterations that succeeded.
+        unaccounted: Of those, how many there are beyond the one for which each failed iteration stands.
         scheduled: Iterations were due by the clock (the open model).
         generator: What the generator saw of itself; None when nobody watched.
     """
@@ -87,7 +87,7 @@ class WorkerReport:
     scheduled: bool
     requests: int = 0
     unanswered: int = 0
-    resent: int = 0
+    unaccounted: int = 0
     generator: SelfReport | None = None
 
     @property
@@ -158,6 +158,7 @@ class ScenarioRun:
         classify: Classify,
         grace: Duration = seconds(30),  # noqa: B008 - immutable
         seed: int = 0,
+        rng_seed: int | None = None,
         keep_samples: bool = True,
         on_progress: Callable[[Progress], None] | None = None,
         on_finish: Callable[[Outcome, int, int], None] | None = None,
@@ -177,7 +178,7 @@ class ScenarioRun:
             clock=clock,
             recorder=self._recorder,
             classify=classify,
-            seed=seed,
+            seed=seed if rng_seed is None else rng_seed,
             over=self._over,
             traffic=self.traffic,
         )
@@ -409,7 +410,7 @@ class ScenarioRun:
             scheduled=executor.scheduled,
             requests=self.traffic.sent,
             unanswered=self.traffic.unanswered,
-            resent=self.traffic.resent,
+            unaccounted=self.traffic.unaccounted,
         )
 
 
@@ -462,7 +463,7 @@ def merge(reports: Mapping[str, WorkerReport], *, name: str) -> WorkerReport:
         scheduled=any(part.scheduled for part in parts),
         requests=sum(part.requests for part in parts),
         unanswered=sum(part.unanswered for part in parts),
-        resent=sum(part.resent for part in parts),
+        unaccounted=sum(part.unaccounted for part in parts),
         generator=parts[0].generator,
     )
 
@@ -509,16 +510,21 @@ async def execute_together(runs: Sequence[ScenarioRun]) -> None:
     """
     begin = runs[0].clock.now()
     tasks = [asyncio.ensure_future(run.execute(begin)) for run in runs]
+    first: set[asyncio.Task[None]] = set()
+    failures: list[BaseException] = []
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        first, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     finally:
         # Each is told once: told again, it would leave its clearing up, and its figures would lack the rest.
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-    failures = [task.exception() for task in tasks if not task.cancelled()]
-    for failure in failures:
-        if failure is not None:
-            raise failure
+        # What ended the load, before what came of that.
+        for task in sorted(tasks, key=lambda task: task not in first):
+            failure = None if task.cancelled() else task.exception()
+            if failure is not None:
+                failures.append(failure)
+    if failures:
+        raise failures[0]
     for task in tasks:
         task.result()

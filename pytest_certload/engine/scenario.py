@@ -220,8 +220,8 @@ class Iteration(Marks):
         self._undeclared: list[Response] | None = None
         # What a careless scenario may catch and forget: its error counts all the same.
         self._swallowed: Exception | None = None
-        #: The error that the outcome of a step comes from.
-        self._booked: BaseException | None = None
+        #: The errors that steps ended with.
+        self._booked: list[BaseException] = []
         self._unanswered = False
         #: Requests that were sent and not answered yet.
         self._pending = 0
@@ -361,13 +361,19 @@ class Iteration(Marks):
 
     def _is_own(self, error: BaseException) -> bool:
         """Whether an error after that of a step is one of the scenario's own code, and not the same one again."""
-        booked = self._booked
-        if booked is not None:
-            if error is booked or error.__cause__ is booked:
-                return False
-            if isinstance(error, BaseExceptionGroup) and error.subgroup(lambda e: e is booked):
-                return False
-        return self._kind(error) is Outcome.EXCEPTION
+        if isinstance(error, BaseExceptionGroup):
+            # A method is none of what Python 3.11 takes here.
+            return error.split(lambda one: self._comes_of_a_step(one))[1] is not None
+        return not self._comes_of_a_step(error) and self._kind(error) is Outcome.EXCEPTION
+
+    def _comes_of_a_step(self, error: BaseException) -> bool:
+        """Whether it is what a step ended with, or was raised from that."""
+        cause: BaseException | None = error
+        while cause is not None:
+            if any(cause is booked for booked in self._booked):
+                return True
+            cause = cause.__cause__
+        return False
 
     def _book(self, outcome: Outcome, error: BaseException, step: str) -> None:
         errors = self._run.recorder.errors
@@ -459,9 +465,11 @@ class Step(Marks):
             outcome = Outcome.UNFINISHED
         else:
             outcome = iteration._settle(error, self.name)
-        if outcome is not Outcome.OK and iteration._outcome is Outcome.OK:
-            iteration._outcome = outcome
-            iteration._booked = error
+        if outcome is not Outcome.OK:
+            if iteration._outcome is Outcome.OK:
+                iteration._outcome = outcome
+            if error is not None:
+                iteration._booked.append(error)
         recorder = run.recorder
         recorder.add(
             recorder.step_number(self.name),
@@ -573,9 +581,10 @@ class RunContext:
                 end,
                 iteration.size,
             )
-            if outcome is Outcome.OK:
-                # The client sent these again by itself, or nobody waited for their answer.
-                self.traffic.resent += max(0, iteration._pending)
+            # That one of them had no answer is what a failed iteration stands for.
+            unaccounted = iteration._pending - (outcome is not Outcome.OK)
+            if unaccounted > 0:
+                self.traffic.unaccounted += unaccounted
             if outcome is not Outcome.UNFINISHED:
                 self.over(outcome, end, end - due)
             if done is not None:

@@ -20,14 +20,15 @@ class Traffic:
     Attributes:
         sent: Handed to the socket.
         statuses: How often each HTTP status came back.
-        resent: Sent in iterations that succeeded, and not answered: the client sent them again by itself.
+        unaccounted: Not answered, beyond the one for which each failed iteration stands: the client, or the
+            iteration, sent them again.
     """
 
-    __slots__ = ("resent", "sent", "statuses")
+    __slots__ = ("sent", "statuses", "unaccounted")
 
     def __init__(self) -> None:
         self.sent = 0
-        self.resent = 0
+        self.unaccounted = 0
         self.statuses: dict[int, int] = {}
 
     @classmethod
@@ -37,7 +38,7 @@ class Traffic:
         statuses: Counter[int] = Counter()
         for part in parts:
             whole.sent += part.sent
-            whole.resent += part.resent
+            whole.unaccounted += part.unaccounted
             statuses.update(part.statuses)
         whole.statuses = dict(statuses)
         return whole

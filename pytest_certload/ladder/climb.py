@@ -191,7 +191,7 @@ def _run(words: Sequence[str], log: int) -> int:
         # What it leaves behind is stopped by the stack's guard.
         try:
             process.wait(_PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
             process.terminate()
             process.wait()
         raise

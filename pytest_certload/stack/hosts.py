@@ -45,7 +45,7 @@ def check_host(
         ConfigurationError: The host is not allowed, or the URL has none.
     """
     host = host_of(url, name=name)
-    if _is_loopback(host) or _is_private_name(host):
+    if is_loopback_host(host) or _is_private_name(host):
         return
     if host in {_normal(allowed) for allowed in allow_hosts}:
         return
@@ -107,7 +107,7 @@ def is_loopback(url: str) -> bool:
     Raises:
         ConfigurationError: It has no host.
     """
-    return _is_loopback(host_of(url))
+    return is_loopback_host(host_of(url))
 
 
 def _split(url: str) -> SplitResult | None:
@@ -131,7 +131,8 @@ def _normal(host: str) -> str:
     return plain.rstrip(".").lower()
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback_host(host: str) -> bool:
+    """Whether a host in lower case is this machine's loopback interface; an IPv6 address has no brackets."""
     if host == "localhost":
         return True
     try:

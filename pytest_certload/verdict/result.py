@@ -696,11 +696,11 @@ class RunResult(StepResult):
     def unacknowledged(self) -> int:
         """The most iterations that may have done their work, or half of it, though nobody said so.
 
-        Those that failed or were never over, and requests of the others that were sent again without an answer,
-        warm-up included: by so much may what is found in a database differ from what was acknowledged.
+        Those that failed or were never over, and requests that were sent again without an answer, warm-up
+        included: by so much may what is found in a database differ from what was acknowledged.
         """
         failed = sum(error.count for error in self.report.errors) + self.report.unfinished
-        return failed + self.report.resent
+        return failed + self.report.unaccounted
 
     def _hold(self, found: EffectsFinding, verdict: Verdict) -> None:
         __tracebackhide__ = True

@@ -87,6 +87,14 @@ def test_a_rung_without_figures(shop: Path, capsys: pytest.CaptureFixture[str]) 
     assert not list((shop / "results" / "ladder" / "first").glob("summary-*"))
 
 
+#: As from a terminal, whatever these tests were started from.
+LADDER = """
+import signal
+import sys
+from pytest_certload.cli import main
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+sys.exit(main())
+"""
 LONG = """
     import pathlib
     import pytest
@@ -108,11 +116,7 @@ def test_an_interruption_reaches_the_session_and_what_ended_is_kept(
 ) -> None:
     """Also one that is sent to the ladder alone."""
     command = [
-        *(
-            sys.executable,
-            "-c",
-            "import sys; from pytest_certload.cli import main; sys.exit(main())",
-        ),
+        *(sys.executable, "-c", LADDER),
         *("ladder", "rungs.toml", "--results", "out"),
     ]
     words = ["--", "-m", "scale", "test_shop.py"]
@@ -132,7 +136,9 @@ def test_an_interruption_reaches_the_session_and_what_ended_is_kept(
         ladder.send_signal(number)
         said, _ = ladder.communicate(timeout=60)
     finally:
-        ladder.kill()
+        if ladder.poll() is None:
+            ladder.send_signal(signal.SIGINT)
+            ladder.wait(60)
     assert ladder.returncode == 128 + signal.SIGINT, said
     assert said.splitlines()[0] == "first: as it was measured before"
     assert said.splitlines()[-2:] == [

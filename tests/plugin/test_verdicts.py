@@ -38,6 +38,18 @@ def scale_test(target: Target, iteration: str, after: str = "", call: str = "") 
     return "\n".join(lines) + "\n"
 
 
+STUBBORN = """
+import asyncio
+
+async def stubborn(iteration):
+    while True:
+        try:
+            await asyncio.sleep(1)
+            return
+        except asyncio.CancelledError:
+            pass
+
+"""
 GET = 'async with iteration.client.get("{path}") as response:\n    iteration.expect(response, 200)'
 
 
@@ -311,14 +323,19 @@ class TestAGreenTestThatProvesNothing:
                 "asyncio.wait_for(load.constant_arrival_rate(ask, rate=50, duration='1m'), 0.3)",
                 "*the load of scenario storm was interrupted before it was over*proves nothing*",
             ),
+            (
+                "/fine",
+                "load.constant_arrival_rate(stubborn, rate=5, duration=0.5, grace=0)",
+                "*the load of scenario storm failed: the load ended with ScenarioError: *proves nothing*",
+            ),
         ],
-        ids=["late", "interrupted"],
+        ids=["late", "interrupted", "failed"],
     )
     def test_a_verdict_that_the_test_catches(
         self, pytester: pytest.Pytester, target: Target, path: str, call: str, why: str
     ) -> None:
         call = f"asyncio.gather({call}, return_exceptions=True)"
-        source = "import asyncio\n" + scale_test(target, GET.format(path=path), call=call)
+        source = STUBBORN + scale_test(target, GET.format(path=path), call=call)
         result = run(pytester, source)
         result.assert_outcomes(failed=1)
         result.stdout.fnmatch_lines([why])

@@ -107,7 +107,8 @@ def test_host_of() -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["tcp://docker:2375", "ssh://me@build.example.com", "tcp://10.0.0.7:2376"]
+    "host",
+    ["tcp://docker:2375", "docker:2375", "ssh://me@build.example.com", "tcp://10.0.0.7:2376"],
 )
 def test_a_docker_daemon_on_another_machine_is_none(
     host: str, monkeypatch: pytest.MonkeyPatch
@@ -120,4 +121,13 @@ def test_a_docker_daemon_on_another_machine_is_none(
         ),
         connect(1),
     ):
+        pass
+
+
+@pytest.mark.parametrize(
+    "host", ["tcp://127.0.0.1:9", "tcp://[::1]:9", "tcp://localhost:9", "tcp://:9", "127.0.0.1:9"]
+)
+def test_one_on_this_machine_is_asked(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", host)
+    with pytest.raises(DaemonUnavailable, match="No Docker daemon answers"), connect(1):
         pass

@@ -30,7 +30,7 @@ from pytest_certload.engine.scenario import (
 )
 from pytest_certload.errors import ConfigurationError, ScenarioError
 from pytest_certload.samples import Outcome
-from pytest_certload.session import _seed
+from pytest_certload.session import _arrival_seed
 from pytest_certload.testing import VirtualClock, run_virtual
 from pytest_certload.units import ms, seconds
 
@@ -446,6 +446,39 @@ def test_an_exception_of_its_own_after_a_failed_step_is_not_hidden() -> None:
     }
 
 
+def test_a_step_that_fails_again_and_again_is_no_exception_of_the_scenario() -> None:
+    async def retries(iteration: Iteration) -> None:
+        for attempt in range(3):
+            try:
+                async with iteration.step("login"):
+                    raise TimeoutError("late")
+            except TimeoutError as error:
+                if attempt == 2:
+                    raise RuntimeError("no login") from error
+
+    async def logs_in(iteration: Iteration) -> None:
+        try:
+            await retries(iteration)
+        except RuntimeError as error:
+            raise ValueError("no visit") from error
+
+    report = report_of(logs_in, arrivals(10, 1))
+    assert (report.samples.iterations.outcome == Outcome.TIMEOUT).all()
+    assert [(error.step, error.count) for error in report.errors] == [("login", 30)]
+
+
+def test_an_exception_of_its_own_beside_that_of_a_step_is_not_hidden() -> None:
+    async def gathers(iteration: Iteration) -> None:
+        try:
+            async with iteration.step("ask"):
+                raise TimeoutError("late")
+        except TimeoutError as error:
+            raise ExceptionGroup("tasks", [error, KeyError("a slip")])  # noqa: B904 - as a TaskGroup does
+
+    report = report_of(gathers, arrivals(10, 1))
+    assert (report.samples.iterations.outcome == Outcome.EXCEPTION).all()
+
+
 @pytest.mark.parametrize("how", ["the same", "from it", "a group"])
 def test_what_comes_of_a_failed_step_is_counted_once(how: str) -> None:
     async def passes_on(iteration: Iteration) -> None:
@@ -473,7 +506,17 @@ def test_requests_that_a_client_sent_again_are_told_from_those_that_failed() -> 
         iteration.answered(response(200), 3)
 
     report = report_of(asks, arrivals(10, 1))
-    assert (report.requests, report.unanswered, report.resent) == (15, 10, 5)
+    assert (report.requests, report.unanswered, report.unaccounted) == (15, 10, 5)
+
+
+def test_requests_that_a_failed_iteration_sent_again_count_beyond_the_first() -> None:
+    async def asks(iteration: Iteration) -> None:
+        for _ in range(3):
+            iteration.sent(1, False)
+        raise ConnectionError("reset, each time")
+
+    report = report_of(asks, arrivals(10, 1))
+    assert (report.requests, report.unanswered, report.unaccounted) == (30, 30, 20)
 
 
 def test_steps_do_not_nest() -> None:
@@ -672,7 +715,7 @@ class TestTogether:
 
         def seeds(executor: Any) -> list[int]:
             scenario = Scenario(name="x", executor=executor, iteration=ten_ms)
-            return [_seed(scenario, 7, position) for position in range(3)]
+            return [_arrival_seed(scenario, 7, position) for position in range(3)]
 
         assert len({tuple(poisson.due(seed).tolist()) for seed in seeds(poisson)}) == 3
         assert seeds(poisson)[0] == 7

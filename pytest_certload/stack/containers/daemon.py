@@ -15,7 +15,7 @@ from docker.errors import APIError, DockerException
 from testcontainers.core.docker_client import DockerClient, get_docker_host
 
 from pytest_certload.errors import StackError
-from pytest_certload.stack.hosts import is_loopback
+from pytest_certload.stack.hosts import is_loopback_host
 
 __all__ = [
     "DOCKER_ERRORS",
@@ -32,6 +32,7 @@ T = TypeVar("T")
 
 LABEL = "certload.run"
 UNIX = "unix://"
+_SOCKETS = (UNIX, "http+unix://", "npipe://")
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 DOCKER_ERRORS = (DockerException, requests.exceptions.RequestException)
 # The daemon answers these when somebody else removes the same thing, or has done so.
@@ -80,12 +81,11 @@ def _refuse_remote(host: str) -> None:
     Raises:
         DaemonUnavailable: It is another machine's.
     """
-    parts = urlsplit(host)
-    if parts.scheme in ("tcp", "http", "https", "ssh") and not is_loopback(
-        f"http://{parts.hostname}"
-    ):
+    # Without a scheme it is an address, and without a host this machine's.
+    name = urlsplit(host if "://" in host else f"//{host}").hostname
+    if not host.startswith(_SOCKETS) and name and not is_loopback_host(name.rstrip(".")):
         raise DaemonUnavailable(
-            f"The Docker daemon is on another machine, {parts.hostname}, whose loopback cannot be reached",
+            f"The Docker daemon is on another machine, {name}, whose loopback cannot be reached",
             "unset DOCKER_HOST or choose a context of this machine",
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import os
@@ -10,6 +11,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import docker
@@ -259,26 +261,40 @@ def _requirements(names: tuple[str, ...]) -> list[str]:
 
 def _build(client: docker.DockerClient, context: Path, tag: str, arguments: dict[str, str]) -> None:
     output: list[str] = []
+    failed = False
+    with _cleared_up(client, output):
+        try:
+            events = client.api.build(
+                path=str(context),
+                tag=tag,
+                buildargs=arguments,
+                rm=True,
+                forcerm=True,
+                decode=True,
+                timeout=BUILD_SILENCE_SECONDS,
+            )
+            for event in events:
+                output.append(event.get("stream") or event.get("error") or "")
+                failed = failed or "error" in event
+        except DOCKER_ERRORS as error:
+            raise StackError(
+                f"The image {tag} cannot be built ({explain(error)}). {last_lines(''.join(output))}"
+            ) from error
+        if failed:
+            raise StackError(f"The image {tag} cannot be built. {last_lines(''.join(output))}")
+
+
+@contextmanager
+def _cleared_up(client: docker.DockerClient, output: Sequence[str]) -> Iterator[None]:
+    """A build of which no container stays; ``output`` is what it says."""
     try:
-        events = client.api.build(
-            path=str(context),
-            tag=tag,
-            buildargs=arguments,
-            rm=True,
-            forcerm=True,
-            decode=True,
-            timeout=BUILD_SILENCE_SECONDS,
-        )
-        for event in events:
-            output.append(event.get("stream") or event.get("error") or "")
-            if "error" in event:
-                raise StackError(f"The image {tag} cannot be built. {last_lines(''.join(output))}")
-    except DOCKER_ERRORS as error:
-        raise StackError(
-            f"The image {tag} cannot be built ({explain(error)}). {last_lines(''.join(output))}"
-        ) from error
-    finally:
-        _remove_intermediate(client, "".join(output))
+        yield
+    except BaseException:
+        # What went wrong is worth more than that it could not be cleared up.
+        with contextlib.suppress(StackError):
+            _remove_intermediate(client, "".join(output))
+        raise
+    _remove_intermediate(client, "".join(output))
 
 
 def _remove_intermediate(client: docker.DockerClient, output: str) -> None:
