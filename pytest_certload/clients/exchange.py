@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-__all__ = ["Observer", "ObserverOf"]
+__all__ = ["SWITCHING_PROTOCOLS", "Observer", "ObserverOf"]
+
+#: The status after which a connection speaks no HTTP any more (RFC 9110, 15.2.2).
+SWITCHING_PROTOCOLS = 101
 
 
 class Observer(Protocol):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from .exchange import SWITCHING_PROTOCOLS
 from .fast_response import FastResponse
 
 if TYPE_CHECKING:
@@ -21,8 +22,7 @@ __all__ = ["Connection"]
 
 #: Longest head of a response. aiohttp allows 8 KiB a header.
 _LONGEST_HEAD = 65_536
-_NO_BODY = frozenset({101, 204, 304})
-_SWITCHING_PROTOCOLS = 101
+_NO_BODY = frozenset({SWITCHING_PROTOCOLS, 204, 304})
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -205,7 +205,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._done or parser is None or response is None:
             return
         status = parser.get_status_code()
-        if status < 200 and status != _SWITCHING_PROTOCOLS:
+        if status < 200 and status != SWITCHING_PROTOCOLS:
             self._interim = True
             return
         version = parser.get_http_version()
@@ -214,7 +214,7 @@ class Connection(asyncio.BufferedProtocol):
             # llhttp does not know what was asked, and would wait for the body that the headers
             # speak of. They end the message.
             self._done = self._spent = True
-            self._keep = status != _SWITCHING_PROTOCOLS and _stays_open(version, headers)
+            self._keep = status != SWITCHING_PROTOCOLS and _stays_open(version, headers)
         response.answered(status, self._reason, version, headers, self._at)
 
     def on_body(self, body: bytes) -> None:

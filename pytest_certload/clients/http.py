@@ -23,7 +23,7 @@ from pytest_certload.samples import Outcome
 from pytest_certload.units import Duration
 
 from .deadlines import Deadlines
-from .exchange import Observer, ObserverOf
+from .exchange import SWITCHING_PROTOCOLS, Observer, ObserverOf
 from .tls import tls_context
 
 __all__ = ["HttpClient", "classify", "http_client"]
@@ -33,7 +33,6 @@ _KEEP_ALIVE_SECONDS = 30.0
 #: Octets that are taken from the socket at once. asyncio's other way to read allocates four times as
 #: much for every segment, which is a fifth of all that a small request costs.
 _BUFFER = 65_536
-_SWITCHING_PROTOCOLS = 101
 
 
 def http_client(
@@ -377,7 +376,7 @@ class _Response(aiohttp.ClientResponse):
 
     async def _rest(self) -> None:
         """Read a body that nobody looked at: its user would, and what does not come whole is an error."""
-        if self._looked_at or self.status == _SWITCHING_PROTOCOLS:
+        if self._looked_at or self.status == SWITCHING_PROTOCOLS:
             return
         failure = self._payload.exception()
         if failure is not None:
