@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import signal
@@ -39,10 +40,14 @@ def main(words: Sequence[str] | None = None) -> int:
     if words[:1] == ["ladder"] and "--" in words:
         cut = words.index("--")
         words, pytest_words = words[:cut], words[cut + 1 :]
-    arguments = _parser().parse_args(words)
+    arguments = _read(words)
     arguments.pytest_words = pytest_words
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A plot's characters are not in every encoding.
+        sys.stdout.reconfigure(errors="replace")
     try:
         code: int = arguments.command(arguments)
+        sys.stdout.flush()
     except CertloadError as error:
         print(f"certload: {error}", file=sys.stderr)
         return _WRONG
@@ -50,11 +55,27 @@ def main(words: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError):
             print("certload: interrupted", file=sys.stderr)
         return _INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read has seen enough; the interpreter must not find out once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as error:
+        if error.filename is None:
+            # Of standard output; the interpreter must not find out once more at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            # Whoever read has seen enough.
+            return 0
+        print(f"certload: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
+        return _WRONG
     return code
+
+
+def _read(words: Sequence[str]) -> argparse.Namespace:
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(words)
+    # Limits that stand behind an option: argparse has seen their end before it.
+    if rest and hasattr(arguments, "limits") and not any(word.startswith("-") for word in rest):
+        arguments.limits += rest
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return arguments
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -215,7 +236,8 @@ def _compare(arguments: argparse.Namespace) -> int:
         _print_json({**compared, **dict.fromkeys(alone)})
         return 1 if worse else 0
     for name, comparison in found.items():
-        print(f"{name}, {arguments.after}:")
+        # An old file in a folder is as good as a new one to who reads it here: its date is told.
+        print(f"{name}, {arguments.after}, measured {after[name].measured_at[:19]}:")
         unicode = "utf" in (sys.stdout.encoding or "").lower()
         print("\n".join(f"  {line}" for line in comparison_lines(comparison, unicode=unicode)))
     for name in alone:

@@ -135,40 +135,41 @@ def check_memory(
         ConfigurationError: There is less.
     """
     for name, count in planned.items():
-        if not keep_samples:
-            _check_sketches(name, count, say)
-            continue
-        size = ROW.itemsize
-        if count is None:
-            say(f"{name}: samples take {size} B an iteration and step, twice that at the end")
-            continue
-        need = count * size
-        say(
-            f"{name}: {count:,} iterations are due; samples take {_size(need)}, as much again for each "
-            "step, and twice that at the end"
-        )
-        _check_free(name, f"the samples of {count:,} iterations want", need * _COPIES)
+        say(f"{name}: {_will_take(count) if keep_samples else _will_sketch(count)}")
+    known = {name: count for name, count in planned.items() if count is not None}
+    iterations = sum(known.values())
+    # Scenarios that run together take it together.
+    if keep_samples:
+        what, need = "samples", iterations * ROW.itemsize * _COPIES
+    else:
+        what, need = "schedule", iterations * _DUE
     free = _available_memory()
-    return "not known on this system" if free is None else f"{_size(free)} there"
+    if free is None:
+        return "not known on this system"
+    if need > free:
+        raise ConfigurationError(
+            f"{', '.join(known)}: {_size(need)} of memory are wanted for the {what} of {iterations:,} "
+            f"iterations, and {_size(free)} are there; offer less, or for a shorter time"
+        )
+    return f"{_size(free)} there"
 
 
-def _check_sketches(name: str, count: int | None, say: Callable[[str], None]) -> None:
-    schedule = 0 if count is None else count * _DUE
-    also = f"; the schedule of {count:,} iterations takes {_size(schedule)}" if count else ""
-    say(
-        f"{name}: samples are sketched and not kept; figures take at most "
+def _will_take(count: int | None) -> str:
+    size = ROW.itemsize
+    if count is None:
+        return f"samples take {size} B an iteration and step, twice that at the end"
+    return (
+        f"{count:,} iterations are due; samples take {_size(count * size)}, as much again for each step, "
+        "and twice that at the end"
+    )
+
+
+def _will_sketch(count: int | None) -> str:
+    also = f"; the schedule of {count:,} iterations takes {_size(count * _DUE)}" if count else ""
+    return (
+        "samples are sketched and not kept; figures take at most "
         f"{_size(_KINDS * MOST_OCTETS)} a step, however long the run{also}"
     )
-    _check_free(name, f"the schedule of {count or 0:,} iterations wants", schedule)
-
-
-def _check_free(name: str, what: str, need: int) -> None:
-    free = _available_memory()
-    if free is not None and need > free:
-        raise ConfigurationError(
-            f"{name}: {what} {_size(need)} of memory and {_size(free)} are there; offer less, or for a "
-            "shorter time"
-        )
 
 
 def _size(octets: int) -> str:

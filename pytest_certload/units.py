@@ -10,6 +10,7 @@ import math
 import re
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from fractions import Fraction
 
 from pytest_certload.errors import ConfigurationError
@@ -19,6 +20,7 @@ __all__ = [
     "Rate",
     "format_duration",
     "format_rate",
+    "hundredths",
     "minutes",
     "ms",
     "parse_duration",
@@ -191,6 +193,20 @@ def _long_duration(total: int) -> str:
     hours, rest = divmod(total, 3600)
     parts = ((hours, "h"), (rest // 60, "m"), (rest % 60, "s"))
     return "".join(f"{count}{unit}" for count, unit in parts if count)
+
+
+def hundredths(share: float, digits: int = 3, *, signed: bool = False) -> str:
+    """A share as a percentage without its sign, to so many digits and never with an exponent.
+
+    Args:
+        share: 0.125 is ``12.5``.
+        digits: That count; what is before the point is whole in any case: ``1,234``.
+        signed: Whether a plus is written.
+    """
+    value, sign = share * 100, "+" if signed else ""
+    if abs(value) >= 10**digits - 0.5:
+        return f"{value:{sign},.0f}"
+    return f"{Decimal(f'{value:.{digits}g}'):{sign}f}"
 
 
 def format_rate(per_second: float) -> str:

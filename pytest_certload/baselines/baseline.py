@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pytest_certload.errors import BaselineError
+from pytest_certload.plain import read_record
 from pytest_certload.report.record import RunRecord
 from pytest_certload.stats.difference import Estimate
 from pytest_certload.stats.summary import StepSummary
@@ -131,18 +132,9 @@ class Baseline:
             BaselineError: It is not such a document.
         """
         try:
-            machine = document["machine"]
-            return cls(
-                **{
-                    **document,
-                    "reduced": tuple(document["reduced"]),
-                    "machine": machine and Machine(**machine),
-                    "iterations": _part(document["iterations"]),
-                    "steps": tuple(_part(step) for step in document["steps"]),
-                }
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BaselineError(f"it is no baseline: {type(error).__name__}: {error}") from error
+            return read_record(cls, document)
+        except ValueError as error:
+            raise BaselineError(f"it is no baseline: {error}") from error
 
 
 def from_record(record: RunRecord, *, saved_at: str | None = None) -> Baseline:
@@ -212,15 +204,4 @@ def _kept(step: StepSummary) -> StepBaseline:
         errors=step.errors,
         rate=step.rate,
         percentiles=percentiles,
-    )
-
-
-def _part(document: Mapping[str, Any]) -> StepBaseline:
-    return StepBaseline(
-        **{
-            **document,
-            "percentiles": {
-                name: PercentileFigure(**figure) for name, figure in document["percentiles"].items()
-            },
-        }
     )

@@ -9,7 +9,7 @@ from pytest_certload.errors import BaselineError
 from pytest_certload.report.record import ComparedFigure, ComparisonRecord
 from pytest_certload.stats.difference import Difference, Estimate, between, in_proportion
 from pytest_certload.stats.uncertainty import share_interval
-from pytest_certload.units import format_duration
+from pytest_certload.units import format_duration, hundredths
 
 from .baseline import Baseline, StepBaseline
 from .limits import Limit
@@ -128,12 +128,14 @@ def _moved(figure: ComparedFigure) -> str:
         return "changed"
     word = "higher" if figure.change >= 0 else "lower"
     unit = "percentage points" if figure.kind == "share" else "%"
-    low, high = ("?" if end is None else f"{end * 100:+.3g}" for end in (figure.low, figure.high))
-    return f"{abs(figure.change) * 100:.3g} {unit} {word} ({low} to {high}, 95 % sure)"
+    low, high = (
+        "?" if end is None else hundredths(end, signed=True) for end in (figure.low, figure.high)
+    )
+    return f"{hundredths(abs(figure.change))} {unit} {word} ({low} to {high}, 95 % sure)"
 
 
 def _show(figure: ComparedFigure, value: float) -> str:
-    return f"{value * 100:.3g} %" if figure.kind == "share" else format_duration(value)
+    return f"{hundredths(value)} %" if figure.kind == "share" else format_duration(value)
 
 
 def profile_differences(run: Baseline, baseline: Baseline) -> list[str]:

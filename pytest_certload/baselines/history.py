@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pytest_certload.errors import BaselineError
 from pytest_certload.stats.difference import in_proportion
-from pytest_certload.units import format_duration, format_rate
+from pytest_certload.units import format_duration, format_rate, hundredths
 
 from .baseline import Baseline, PercentileFigure, StepBaseline
 from .comparison import profile_differences
@@ -111,7 +111,7 @@ def _change(
     found = in_proportion(one.estimate, other.estimate)
     differing = [text.partition(":")[0] for text in profile_differences(new, old)]
     also = f", another {' and '.join(differing)}" if differing else ""
-    return f"{found.value * 100:+.3g} % {found.verdict}{also}"
+    return f"{hundredths(found.value, signed=True)} % {found.verdict}{also}"
 
 
 def _plots(figures: Sequence[PercentileFigure | None], width: int) -> list[str]:

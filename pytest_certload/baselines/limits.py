@@ -14,7 +14,7 @@ __all__ = ["FIGURES", "Limit", "check_name", "parse_limit", "parse_wish"]
 #: What a limit can be put on: percentiles of the response time, and the error rate.
 FIGURES = ("p50", "p90", "p95", "p99", "errors")
 _HELP = "write such as p95:10%, p99:50ms, errors:0.1% or, of a step, login.p95:10%"
-_PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*%")
+_PERCENT = re.compile(r"([0-9]{1,9}(?:\.[0-9]+)?|\.[0-9]+)\s*%")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 

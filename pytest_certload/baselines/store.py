@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_certload.errors import BaselineError
+from pytest_certload.plain import read_record
 from pytest_certload.report.whole_file import write_text
 
 from .baseline import Baseline
@@ -161,14 +162,16 @@ class Store:
         Raises:
             BaselineError: The folder cannot be made or written to, or a file in it is broken.
         """
+        folder = self.folder / machine.folder / name
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.folder, prefix=".certload-"):
+            there = next(one for one in (folder, *folder.parents) if one.exists())
+            with tempfile.NamedTemporaryFile(dir=there, prefix=".certload-"):
                 pass
         except OSError as error:
-            raise self._not_written(self.folder, error) from error
+            raise self._not_written(folder, error) from error
         for path in self._files():
-            if path.parent == self.folder / machine.folder / name:
+            if path.parent == folder:
                 read_history(path)
 
     def _not_written(self, path: Path, error: OSError) -> BaselineError:
@@ -226,7 +229,10 @@ def _history(document: Mapping[str, Any]) -> History:
     if not saved:
         raise BaselineError("it holds no run")
     return History(
-        name=document["name"], scenario=scenario, machine=Machine(**machine), saved=saved
+        name=document["name"],
+        scenario=scenario,
+        machine=read_record(Machine, machine),
+        saved=saved,
     )
 
 

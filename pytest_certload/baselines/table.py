@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pytest_certload.errors import BaselineError
 from pytest_certload.report.whole_file import write_text
-from pytest_certload.units import format_duration, format_rate
+from pytest_certload.units import format_duration, format_rate, hundredths
 
 from .baseline import Baseline, PercentileFigure
 from .store import History
@@ -117,4 +117,4 @@ def _figure(figure: PercentileFigure | None) -> str:
 
 def _errors(run: Baseline) -> str:
     part = run.iterations
-    return f"{part.errors / part.count * 100:.3g} %" if part.count else "none due"
+    return f"{hundredths(part.errors / part.count)} %" if part.count else "none due"

@@ -31,7 +31,7 @@ class Wishes:
         undecided: As in ``compare``.
         save_as: The name to save under; None: nothing is saved.
         saved: The files that were written.
-        not_saved: What was not saved, and why.
+        not_saved: The scenarios that were not saved, and what became of them.
         met: The limits that were held to a run.
     """
 
@@ -42,7 +42,7 @@ class Wishes:
     undecided: str = "warn"
     save_as: str | None = None
     saved: list[Path] = field(default_factory=list)
-    not_saved: list[str] = field(default_factory=list)
+    not_saved: dict[str, str] = field(default_factory=dict)
     met: set[Limit] = field(default_factory=set)
 
     def check(self) -> None:
@@ -116,7 +116,7 @@ class Wishes:
     def leave_out(self, record: RunRecord) -> None:
         """Note that a run of a test that failed is not saved."""
         if self.save_as is not None:
-            self.not_saved.append(f"{record.scenario} ({record.state})")
+            self.not_saved[record.scenario] = record.state
 
     def closing_lines(self) -> list[str]:
         """What was saved, what was not, and which limits were held to nothing."""
@@ -129,8 +129,11 @@ class Wishes:
             names = ", ".join(path.stem for path in self.saved)
             folder = self.saved[0].parent
             lines.append(f"saved as baseline {self.save_as}: {names}, in {_relative(folder)}")
-        if self.not_saved:
-            lines.append(f"not saved as baseline {self.save_as}: {', '.join(self.not_saved)}")
+        saved = {path.stem for path in self.saved}
+        # Of a test that was run again a later attempt may have passed.
+        left = [f"{name} ({state})" for name, state in self.not_saved.items() if name not in saved]
+        if left:
+            lines.append(f"not saved as baseline {self.save_as}: {', '.join(left)}")
         return lines
 
 

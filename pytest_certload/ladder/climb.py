@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pytest_certload.baselines.machine import this_machine
 from pytest_certload.errors import ConfigurationError, ReportError
 from pytest_certload.report.record import RunRecord
 
@@ -163,8 +164,9 @@ def climbed_before(rung: Rung, words: Sequence[str], folder: Path) -> Climbed | 
 
 
 def _asked(rung: Rung, words: Sequence[str]) -> str:
-    # A digest: there may be secrets among the words.
-    return hashlib.sha256(json.dumps([*words, *rung.options]).encode()).hexdigest()
+    # What another machine measured is no rung of this ladder. A digest: there may be secrets among the words.
+    asked = json.dumps([str(this_machine()), *words, *rung.options])
+    return hashlib.sha256(asked.encode()).hexdigest()
 
 
 def _note(folder: Path, note: Mapping[str, object]) -> None:
@@ -202,6 +204,6 @@ def _read(folder: Path) -> list[RunRecord]:
     for file in folder.glob("summary-*.json"):
         try:
             records.append(RunRecord.from_dict(json.loads(file.read_text("utf-8"))))
-        except (ValueError, ReportError) as error:
+        except (OSError, ValueError, ReportError) as error:
             raise ReportError(f"{file}: {error}") from error
     return sorted(records, key=lambda record: (record.started_at, record.scenario))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -39,12 +40,21 @@ def run_ladder(
         0, or 1 when a rung has no figures, or none of a scenario that another one has.
 
     Raises:
-        ConfigurationError: Pytest is told what the ladder says itself, or the page's folder is not there.
+        ConfigurationError: Pytest is told what the ladder says itself, or the page cannot be written.
         ReportError: A result cannot be read or written.
     """
     check_words(words)
     if page is not None and not page.parent.is_dir():
         raise ConfigurationError(f"--page {page}: there is no folder {page.parent}; make it")
+    if page is not None and page.is_dir():
+        raise ConfigurationError(f"--page {page}: it is a folder; name a file in it")
+    # A device is written into, where it lies.
+    if page is not None and (page.is_file() or not page.exists()):
+        folder = page.resolve().parent
+        if not os.access(folder, os.W_OK):
+            raise ConfigurationError(
+                f"--page {page}: {folder} cannot be written to; name a file elsewhere"
+            )
     climbed: list[Climbed] = []
     for rung in rungs:
         folder = results / rung.folder

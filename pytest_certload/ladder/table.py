@@ -13,14 +13,14 @@ from pytest_certload.baselines.machine import Machine
 from pytest_certload.redaction import Redactor
 from pytest_certload.report.record import ComparedFigure, RunRecord
 from pytest_certload.report.terminal import stack_line
-from pytest_certload.units import format_duration, format_rate
+from pytest_certload.units import format_duration, format_rate, hundredths
 
 from .climb import Climbed
 
 __all__ = ["SCHEMA_VERSION", "WRITTEN", "ladder_document", "ladder_page"]
 
 #: Raised whenever a field of the document comes, goes away or changes its meaning.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 WRITTEN = "<!-- written by `certload ladder`, not by hand -->"
 _COMPARED = ("p95", "p99")
 _HEADINGS = ("rung", "p95", "beside the first", "p99", "rate", "errors", "database", "verdict")
@@ -44,7 +44,8 @@ def ladder_document(climbed: Sequence[Climbed], words: Sequence[str]) -> dict[st
     document = {
         "schema_version": SCHEMA_VERSION,
         "pytest": list(words),
-        "measured_at": made_on.started_at if made_on else None,
+        "measured_at": min((r.started_at for r in records), default=None),
+        "measured_until": max((r.started_at for r in records), default=None),
         "machine": str(Machine.from_facts(made_on.environment) or "not known") if made_on else None,
         "stack": stack_line(made_on.stack) if made_on else None,
         "reduced": sorted({note for record in records for note in record.reduced}),
@@ -156,7 +157,9 @@ def _lines(document: Document) -> Iterator[str]:
     )
     yield ""
     if document["measured_at"]:
-        yield f"Measured {document['measured_at'][:10]} on {document['machine']}, {document['stack']}."
+        first, last = (document[name][:10] for name in ("measured_at", "measured_until"))
+        when = first if first == last else f"{first} to {last}"
+        yield f"Measured {when} on {document['machine']}, {document['stack']}."
         yield ""
     if document["reduced"]:
         yield f"**Reduced**, not what the tests state: {'; '.join(document['reduced'])}."
@@ -203,7 +206,7 @@ def _settings(rung: Document) -> tuple[str, ...]:
 
 
 def _row(name: str, run: Document) -> tuple[str, ...]:
-    share = f"{run['errors'] / run['count'] * 100:.3g} %" if run["count"] else _NOT_KNOWN
+    share = f"{hundredths(run['errors'] / run['count'])} %" if run["count"] else _NOT_KNOWN
     return (
         _cell(name),
         _time(run["p95"]),
@@ -235,10 +238,7 @@ def _change(change: Document | None) -> str:
 
 
 def _percent(share: float | None) -> str:
-    if share is None:
-        return "?"
-    percent = share * 100
-    return f"{percent:+.3g}" if abs(percent) < 999.5 else f"{percent:+,.0f}"
+    return "?" if share is None else hundredths(share, signed=True)
 
 
 def _verdict(run: Document) -> str:

@@ -6,10 +6,8 @@ be known is None, and ``missing`` says why.
 
 from __future__ import annotations
 
-import types
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field
 
 __all__ = [
     "BacklogFinding",
@@ -26,10 +24,7 @@ __all__ = [
     "StatementFinding",
     "TableFinding",
     "WaitFinding",
-    "read_finding",
 ]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +145,7 @@ class BacklogFinding:
     def when_done(self, percent: float) -> float | None:
         """Seconds from the begin of the load to the first reading with so much done; None: none has."""
         enough = self.wanted * percent / 100
-        return next((m.at for m in self.moments if m.done >= enough), None)
+        return next((m.at for m in self.moments if m.done >= enough), None) if enough else None
 
     @property
     def rate(self) -> float | None:
@@ -162,6 +157,8 @@ class BacklogFinding:
     @property
     def fault(self) -> str | None:
         """Why the work does not count as done; None when it does."""
+        if not self.wanted:
+            return self.broken or "none was wanted, so nothing is proven"
         if self.done < self.wanted:
             lacking = (
                 f"{self.wanted - self.done:,} of {self.wanted:,} are missing {self.limit:g} s "
@@ -375,38 +372,3 @@ class Proof:
             processes=tuple(self.processes),
             limit=self.limit,
         )
-
-
-def read_finding(kind: type[T], document: object) -> T:
-    """A record from the plain data that ``dataclasses.asdict`` and JSON make of it.
-
-    What has a default came later, so it may be missing.
-
-    Raises:
-        TypeError: It is not such data.
-        KeyError: A field is missing.
-    """
-    value: T = _read(kind, document)
-    return value
-
-
-def _read(kind: Any, value: Any) -> Any:
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        if value is None:
-            return None
-        (kind,) = (part for part in inner if part is not type(None))
-        return _read(kind, value)
-    if origin is tuple:
-        return tuple(_read(inner[0], part) for part in value)
-    if is_dataclass(kind) and isinstance(kind, type):
-        if not isinstance(value, Mapping):
-            raise TypeError(f"{value!r} is no {kind.__name__}")
-        hints = get_type_hints(kind)
-        known = {
-            f.name: _read(hints[f.name], value[f.name])
-            for f in fields(kind)
-            if f.name in value or (f.default is MISSING and f.default_factory is MISSING)
-        }
-        return kind(**known)
-    return value

@@ -15,6 +15,8 @@ __all__ = ["junit_properties"]
 _COUNTS = ("acknowledged", "lost", "unseen", "ambiguous", "strangers", "duplicated", "repeated")
 _BOUNDED = (95, 99)
 _FIGURES = ("p50", "p90", "p95", "p99", "max", "mean")
+#: What no XML 1.0 document may hold (2.2, Char).
+_NO_XML = re.compile(r"[^\t\n\r\x20-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]")
 
 
 def junit_properties(record: RunRecord) -> list[tuple[str, str]]:
@@ -52,7 +54,12 @@ def junit_properties(record: RunRecord) -> list[tuple[str, str]]:
     for found in record.proof.effects:
         properties += _effects(f"{prefix}.effects.{_word(found.name)}", found)
     properties += [(f"{prefix}.stack.{key}", value) for key, value in record.stack.items()]
-    return properties
+    # Pytest sees to values; a step may be called by anything.
+    return [(_NO_XML.sub(_spelled, name), value) for name, value in properties]
+
+
+def _spelled(found: re.Match[str]) -> str:
+    return f"#x{ord(found[0]):02X}"
 
 
 def _percentile_error(prefix: str, error: float | None) -> Iterator[tuple[str, str]]:

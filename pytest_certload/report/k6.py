@@ -134,9 +134,10 @@ def _thresholds(metrics: Metrics, record: RunRecord) -> None:
 def _place(threshold: ThresholdRecord, record: RunRecord) -> tuple[str, str]:
     """The metric that a condition is about, and how k6 would write it."""
     kind, _, figure = threshold.metric.rpartition(" ")
-    condition = threshold.condition.replace(" ", "")
+    is_time = kind in ("response time", "service time")
+    condition = _condition(threshold, 1e6 if is_time else 1)
     tags = f"{{name:{threshold.step}}}" if threshold.step else ""
-    if kind in ("response time", "service time"):
+    if is_time:
         aggregate = {"p50": "med", "mean": "avg"}.get(
             figure, f"p({figure[1:]})" if figure[0] == "p" else figure
         )
@@ -152,6 +153,14 @@ def _place(threshold: ThresholdRecord, record: RunRecord) -> tuple[str, str]:
     if threshold.metric == "error rate" and (threshold.step or not record.steps):
         return f"http_req_failed{tags}", f"rate{condition}"
     return "", ""
+
+
+def _condition(threshold: ThresholdRecord, unit: float) -> str:
+    """``<500``: k6 knows no units, durations are milliseconds and shares go from 0 to 1."""
+    if threshold.limit is None:
+        return threshold.condition.replace(" ", "")
+    operator, _, _ = threshold.condition.partition(" ")
+    return f"{operator}{threshold.limit / unit:.12g}"
 
 
 def _trend(metrics: Metrics, name: str, times: LatencySummary) -> None:

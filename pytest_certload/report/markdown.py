@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_certload.stats.summary import IntervalSummary, StepSummary
-from pytest_certload.units import format_duration, format_rate
+from pytest_certload.units import format_duration, format_rate, hundredths
 
 from .record import ComparedFigure, ComparisonRecord, RunRecord, ThresholdRecord
 from .terminal import stack_line
@@ -191,7 +191,7 @@ def _mark(figure: ComparedFigure) -> str:
 
 
 def _change(value: float | None, unit: str) -> str:
-    return "?" if value is None else f"{value * 100:+.3g} {unit}"
+    return "?" if value is None else f"{hundredths(value, signed=True)} {unit}"
 
 
 def _errors(record: RunRecord) -> Iterator[str]:

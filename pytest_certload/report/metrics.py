@@ -28,7 +28,9 @@ QUANTILES: Mapping[str, str] = {
     "0.99": "p99",
     "1.0": "max",
 }
-_EFFECTS = ("acknowledged", "present", "lost", "unseen", "ambiguous", "duplicated", "repeated")
+_EFFECTS = (
+    "acknowledged", "present", "lost", "unseen", "ambiguous", "strangers", "duplicated", "repeated",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -414,9 +416,15 @@ def _comparison(book: _Book, record: RunRecord) -> None:
         labels = {"baseline": compared.baseline, "metric": figure.metric}
         if figure.step is not None:
             labels["step"] = figure.step
+        # Two shares differ by a difference; as a share of the baseline's it would read as another figure.
+        name, how = (
+            ("certload_baseline_difference_ratio", "as a difference of two shares")
+            if figure.kind == "share"
+            else ("certload_baseline_change_ratio", "as a share of that")
+        )
         book.gauge(
-            "certload_baseline_change_ratio",
-            "By how much a figure differs from the baseline's, as a share of that.",
+            name,
+            f"By how much a figure differs from the baseline's, {how}.",
             figure.change,
             unit="ratio",
             **labels,

@@ -12,12 +12,12 @@ from typing import Any
 
 from pytest_certload.engine.watchdog import SelfReport
 from pytest_certload.errors import ReportError
-from pytest_certload.proof.findings import ProofRecord, read_finding
+from pytest_certload.plain import read_record
+from pytest_certload.proof.findings import ProofRecord
 from pytest_certload.stats.curve import Curve
-from pytest_certload.stats.histogram import Histogram
 from pytest_certload.stats.slowest import SlowRequest
-from pytest_certload.stats.summary import IntervalSummary, LatencySummary, StepSummary
-from pytest_certload.stats.timeline import StepTimeline, Timeline
+from pytest_certload.stats.summary import LatencySummary, StepSummary
+from pytest_certload.stats.timeline import Timeline
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -253,6 +253,8 @@ class RunRecord:
         Raises:
             ReportError: It is of a newer schema, or not such a document.
         """
+        if not isinstance(document, Mapping):
+            raise ReportError("this is not a summary of pytest-certload: it is no object")
         version = document.get("schema_version")
         if not isinstance(version, int) or version > SCHEMA_VERSION:
             raise ReportError(
@@ -276,38 +278,9 @@ class RunRecord:
                 **document,
             }
         try:
-            generator = document["generator"]
-            return cls(
-                **{
-                    **document,
-                    "schema_version": SCHEMA_VERSION,
-                    "validity_reasons": tuple(document["validity_reasons"]),
-                    "generator": generator
-                    and GeneratorRecord(**{**generator, "lag": LatencySummary(**generator["lag"])}),
-                    "reduced": tuple(document["reduced"]),
-                    "lateness": LatencySummary(**document["lateness"]),
-                    "iterations": _step(document["iterations"]),
-                    "steps": tuple(_step(step) for step in document["steps"]),
-                    "steps_together": document["steps_together"]
-                    and _step(document["steps_together"]),
-                    "thresholds": tuple(ThresholdRecord(**t) for t in document["thresholds"]),
-                    "timeline": document["timeline"] and _timeline(document["timeline"]),
-                    "curves": {
-                        kind: Curve(
-                            percents=tuple(curve["percents"]), values=tuple(curve["values"])
-                        )
-                        for kind, curve in document["curves"].items()
-                    },
-                    "slowest": tuple(SlowRequest(**slow) for slow in document["slowest"]),
-                    "comparison": document["comparison"] and _comparison(document["comparison"]),
-                    "proof": read_finding(ProofRecord, document["proof"]),
-                    "errors": tuple(ErrorRecord(**e) for e in document["errors"]),
-                }
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ReportError(
-                f"this is not a summary of pytest-certload: {type(error).__name__}: {error}"
-            ) from error
+            return read_record(cls, {**document, "schema_version": SCHEMA_VERSION})
+        except ValueError as error:
+            raise ReportError(f"this is not a summary of pytest-certload: {error}") from error
 
 
 def window_begin(record: RunRecord) -> float:
@@ -316,58 +289,20 @@ def window_begin(record: RunRecord) -> float:
     return sum(float(seconds) for seconds in known if isinstance(seconds, (int, float)))
 
 
-def _step(document: Mapping[str, Any]) -> StepSummary:
-    histogram = document.get("histogram")
-    return StepSummary(
-        **{
-            **document,
-            "statuses": {int(status): n for status, n in document["statuses"].items()},
-            "response_time": LatencySummary(**document["response_time"]),
-            "service_time": LatencySummary(**document["service_time"]),
-            "phases": {name: LatencySummary(**phase) for name, phase in document["phases"].items()},
-            "intervals": tuple(IntervalSummary(**i) for i in document.get("intervals", ())),
-            "histogram": histogram and Histogram(**_columns(histogram)),
-        }
-    )
-
-
-def _comparison(document: Mapping[str, Any]) -> ComparisonRecord:
-    return ComparisonRecord(
-        **{
-            **document,
-            "differences": tuple(document["differences"]),
-            "figures": tuple(ComparedFigure(**figure) for figure in document["figures"]),
-        }
-    )
-
-
-def _timeline(document: Mapping[str, Any]) -> Timeline:
-    return Timeline(
-        **{
-            **_columns(document),
-            "iterations": StepTimeline(**_columns(document["iterations"])),
-            "steps": tuple(StepTimeline(**_columns(step)) for step in document["steps"]),
-        }
-    )
-
-
-def _columns(document: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _tuples(value) for name, value in document.items()}
-
-
-def _tuples(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
 def _from_version_1(document: Mapping[str, Any]) -> dict[str, Any]:
     """What version 1 did not have is filled in as not known."""
     added = {"phases": {}, "received_bytes": 0}
+    steps = document.get("steps")
     return {
         "validity": "unjudged",
         "validity_reasons": [],
         "generator": None,
         "percentile_error": None,
         **document,
-        "iterations": {**added, **document.get("iterations", {})},
-        "steps": [{**added, **step} for step in document.get("steps", ())],
+        "iterations": _with(added, document.get("iterations")),
+        "steps": [_with(added, step) for step in steps] if isinstance(steps, list) else steps,
     }
+
+
+def _with(added: Mapping[str, object], step: object) -> object:
+    return {**added, **step} if isinstance(step, Mapping) else step

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pytest_certload.proof.findings import BacklogFinding, DatabaseFinding, StateFinding
-from pytest_certload.units import format_duration, format_rate
+from pytest_certload.units import format_duration, format_rate, hundredths
 
 from .explain import error_line, explain, silence, told_as
 from .hints import hint
@@ -135,9 +135,10 @@ def _compared(figure: ComparedFigure, *, unicode: bool) -> str:
     line = f"{mark}{where}{figure.metric} {show(figure.after)}, was {show(figure.before)}"
     if figure.change is not None:
         low, high = (
-            "?" if end is None else f"{end * 100:+.3g}" for end in (figure.low, figure.high)
+            "?" if end is None else hundredths(end, signed=True)
+            for end in (figure.low, figure.high)
         )
-        line += f": {figure.change * 100:+.3g} {figure.unit} ({low} to {high}), {figure.verdict}"
+        line += f": {hundredths(figure.change, signed=True)} {figure.unit} ({low} to {high}), {figure.verdict}"
     limit = f"; at most {figure.limit}" if figure.limit else ""
     doubt = "" if figure.decided else "; not decided by so few samples"
     return f"{line}{limit}{doubt}"
@@ -335,7 +336,7 @@ def _worst(record: RunRecord) -> Iterator[str]:
 
 
 def _share(value: float | None, *, digits: int = 3) -> str:
-    return "-" if value is None else f"{value * 100:.{digits}g} %"
+    return "-" if value is None else f"{hundredths(value, digits)} %"
 
 
 def _found(record: RunRecord) -> Iterator[str]:

@@ -17,6 +17,8 @@ __all__ = ["not_written", "write_text", "write_whole"]
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let ``write`` fill a new file, and put it in its place once it is complete.
 
+    A link stays one, and what it leads to is replaced. A device or a pipe is written into.
+
     Args:
         path: Where it is to lie, in a folder that exists.
         write: Given the open binary file.
@@ -24,6 +26,11 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     Raises:
         OSError: It cannot be written; what lay there before still does.
     """
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            write(file)
+        return
+    path = Path(os.path.realpath(path))
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".certload-")
     try:
         with os.fdopen(descriptor, "wb") as file:

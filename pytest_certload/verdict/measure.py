@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from pytest_certload.units import Duration, format_duration, format_rate
+from pytest_certload.units import Duration, format_duration, format_rate, hundredths
 
 __all__ = ["Bounds", "Judgement", "Judgements", "Kind", "Measure"]
 
@@ -302,7 +302,7 @@ class Measure:
         if self.kind is Kind.DURATION:
             return format_duration(value)
         if self.kind is Kind.SHARE:
-            return f"{value * 100:.3g} %"
+            return f"{hundredths(value)} %"
         if self.kind is Kind.RATE:
             return format_rate(value)
         return f"{value:,.0f}" if value == int(value) else f"{value:,}"

@@ -339,3 +339,28 @@ class TestTheFile:
         (tmp_path / "file").touch()
         with pytest.raises(ReportError, match=r"--certload-html .*report.html: .*name a file"):
             write_report([], tmp_path / "file" / "report.html")
+
+
+@pytest.mark.parametrize(
+    ("changes", "conditions", "good"),
+    [
+        ({"lost": 0}, [], True),
+        ({"lost": 1}, [], False),
+        ({"lost": 0, "acknowledged": 0}, [], False),
+        ({"lost": 0, "strangers": 5}, [("renewal jobs that nobody asked for", False)], False),
+        ({"lost": 0}, [("renewal jobs lost", True), ("renewal jobs of others lost", False)], True),
+    ],
+)
+def test_effects_have_the_mark_of_what_was_judged_of_them(
+    changes: dict[str, Any], conditions: list[tuple[str, bool]], good: bool
+) -> None:
+    run = a_run()
+    (found,) = run.proof.effects
+    thresholds = tuple(
+        replace(run.thresholds[0], metric=metric, passed=passed) for metric, passed in conditions
+    )
+    proof = replace(run.proof, effects=(replace(found, **changes),))
+    said = read([replace(run, proof=proof, thresholds=thresholds)]).text
+    row = said[said.index("Was the work done?") :]
+    row = row[row.index("waited") :][:60]
+    assert ("✓ passed renewal jobs" in row, "✗ failed renewal jobs" in row) == (good, not good)

@@ -212,7 +212,7 @@ class TestFiles:
         assert "| ❌ | one: response time p95 &lt; 1 µs |" in summary
         slow = json.loads(read(pytester, "k6-slow.json"))
         assert slow["metrics"]["certload_response_time{name:one}"]["thresholds"] == {
-            "p(95)<1µs": {"ok": False}
+            "p(95)<0.001": {"ok": False}
         }
 
     def test_the_page_of_a_job_gets_the_summary_once(

@@ -46,6 +46,6 @@ def test_on_a_jobs_page() -> None:
 def test_in_the_report(tmp_path: Path) -> None:
     write_report([with_errors()], tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text("utf-8")
-    assert "+2.0 points" in page
-    assert "by 2.0 points" in page
+    assert "+2 points" in page
+    assert "by 2 points" in page
     assert "+12.5 %" in page

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,6 +21,11 @@ from tests.unit.test_baselines import ELSEWHERE, HERE, MS, baseline
 from tests.unit.test_report import RECORD
 
 ROOT = Path(__file__).parents[2]
+COMMAND = (
+    sys.executable,
+    "-c",
+    "import sys; from pytest_certload.cli import main; sys.exit(main())",
+)
 
 
 def summary(folder: Path, p95: int = 9 * MS, scenario: str = "storm") -> Path:
@@ -198,6 +205,52 @@ def test_what_cannot_be_compared_names_file_and_reason(
     assert "no scenario has a step x" in wrong(capsys, "compare", good, good, "x.p95:1%")
     other = str(summary(here / "other", scenario="burst"))
     assert "there is nothing to compare" in wrong(capsys, "compare", good, other)
+    (here / "nothing.json").write_text('{"schema_version": 1, "iterations": null}')
+    assert "nothing.json: this is not a summary" in wrong(capsys, "compare", "nothing.json", good)
+    assert "a" * 300 in wrong(capsys, "compare", "a" * 300, good)
+    assert "'p95:9" in wrong(capsys, "compare", good, good, f"p95:{'9' * 400}%")
+
+
+def test_limits_may_stand_behind_an_option(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    summary(here / "before", 10 * MS)
+    summary(here / "after", 13 * MS)
+    assert main(["compare", "before", "after", "--anyway", "p95:10%"]) == 1
+    assert "worse: storm" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["compare", "before", "after", "--any", "p95:10%", "--wrong"])
+    assert "unrecognized arguments: " in capsys.readouterr().err
+
+
+def test_when_a_run_was_measured_is_said(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    summary(here / "before")
+    summary(here / "after")
+    assert main(["compare", "before", "after"]) == 0
+    assert f"storm, after, measured {RECORD.started_at[:19]}:" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_output_that_cannot_be_written_is_an_error(store: Store) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [*COMMAND, "history", "main"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (2, "certload: output: No space left on device\n")
+
+
+def test_a_plot_is_shown_in_any_encoding(store: Store) -> None:
+    ended = subprocess.run(
+        [*COMMAND, "history", "main"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "100 ms to 140 ms" in ended.stdout
 
 
 def test_the_table_is_put_into_its_page(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_certload import ConfigurationError, Outcome, Samples
+from pytest_certload import ConfigurationError, Outcome, Samples, limits
 from pytest_certload.engine.clock import SystemClock
 from pytest_certload.engine.collector import QuietCollector
 from pytest_certload.engine.executors.constant_vus import ConstantVUs
@@ -367,12 +367,21 @@ class TestWhatTheMachineHas:
             f"burst: {sketched}, however long the run",
         ]
         with pytest.raises(
-            ConfigurationError, match=r"storm: the schedule of .* are there; offer less"
+            ConfigurationError, match=r"storm: .* for the schedule of .* are there; offer less"
         ):
             check_memory({"storm": 10**13}, said.append, keep_samples=False)
 
     def test_memory_that_is_not_there(self) -> None:
         with pytest.raises(
-            ConfigurationError, match=r"storm: the samples of .* are there; offer less"
+            ConfigurationError, match=r"storm: .* for the samples of .* are there; offer less"
         ):
             check_memory({"storm": 10**13}, lambda line: None)
+
+    def test_scenarios_that_run_together_want_it_together(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(limits, "_available_memory", lambda: 200_000)
+        for name in ("storm", "burst"):
+            check_memory({name: 1_000, "flow": None}, lambda line: None)
+        with pytest.raises(ConfigurationError, match=r"storm, burst: 250\.0 KiB of memory"):
+            check_memory({"storm": 1_000, "burst": 1_000, "flow": None}, lambda line: None)

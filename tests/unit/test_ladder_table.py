@@ -66,6 +66,16 @@ def rows(page: str, scenario: str) -> list[list[str]]:
     ]
 
 
+def test_a_ladder_that_took_days_says_so() -> None:
+    days = ("2026-01-02T23:59:00.000+00:00", "2026-01-04T00:01:00.000+00:00")
+    rungs = [
+        climbed(Rung(name=day), run(started_at=day), run(scenario="burst", started_at=days[0]))
+        for day in days
+    ]
+    assert "Measured 2026-01-02 to 2026-01-04 on " in ladder_page(ladder_document(rungs, []))
+    assert "Measured 2026-01-02 on " in ladder_page(ladder_document(rungs[:1], []))
+
+
 def test_each_rung_is_compared_with_the_first() -> None:
     rungs = [
         climbed(FIRST, run()),

@@ -128,6 +128,21 @@ class TestOpenMetrics:
         lost = labels(scenario="storm", effect="renewal jobs", what="lost")
         assert values["certload_effects_total", lost] == 2
 
+    def test_the_change_of_a_share_is_no_share_of_it(self) -> None:
+        assert RECORD.comparison is not None
+        (time,) = RECORD.comparison.figures
+        errors = replace(
+            time, metric="error rate", kind="share", before=0.001, after=0.002, change=0.001
+        )
+        record = replace(RECORD, comparison=replace(RECORD.comparison, figures=(time, errors)))
+        _, values = parsed(openmetrics_text([record]))
+        of = {"scenario": "storm", "baseline": "main"}
+        change = labels(**of, metric="response time p95")
+        difference = labels(**of, metric="error rate")
+        assert values["certload_baseline_change_ratio", change] == 0.125
+        assert values["certload_baseline_difference_ratio", difference] == 0.001
+        assert ("certload_baseline_change_ratio", difference) not in values
+
 
 class TestK6:
     def test_times_are_milliseconds_by_request_and_step(self) -> None:
@@ -175,30 +190,37 @@ class TestK6:
         }
 
     def test_conditions_stand_at_the_metrics_that_they_are_about(self) -> None:
-        def condition(metric: str, condition: str, step: str | None = None) -> ThresholdRecord:
+        def condition(
+            metric: str, condition: str, step: str | None = None, limit: float | None = None
+        ) -> ThresholdRecord:
             return ThresholdRecord(
-                metric=metric, step=step, condition=condition, actual="?", passed=step is None
+                metric=metric,
+                step=step,
+                condition=condition,
+                actual="?",
+                passed=step is None,
+                limit=limit,
             )
 
         record = replace(
             RECORD,
             thresholds=(
-                condition("response time p95", "< 500 ms"),
-                condition("response time p99.9", "< 2 s", "directory"),
-                condition("service time mean", "< 5 ms"),
-                condition("service time p50", "< 5 ms", "directory"),
-                condition("error rate", "< 1 %", "new-nonce"),
+                condition("response time p95", "< 500 ms", limit=500e6),
+                condition("response time p99.9", "<= 2 s", "directory", 2e9),
+                condition("service time mean", "< 1.5 ms", limit=1.5e6),
+                condition("service time p50", "< 5 ms", "directory", 5e6),
+                condition("error rate", "< 1 %", "new-nonce", 0.01),
                 condition("error rate", "< 2 %"),
                 condition("nonces lost", "== 0"),
                 condition("response time p95", "< 1 s", "never ran"),
             ),
         )
         assert self.thresholds(record) == {
-            "certload_iteration_response_time": {"p(95)<500ms": True},
-            "certload_response_time{name:directory}": {"p(99.9)<2s": False},
-            "iteration_duration": {"avg<5ms": True},
-            "http_req_duration{name:directory}": {"med<5ms": False},
-            "http_req_failed{name:new-nonce}": {"rate<1%": False},
+            "certload_iteration_response_time": {"p(95)<500": True},
+            "certload_response_time{name:directory}": {"p(99.9)<=2000": False},
+            "iteration_duration": {"avg<1.5": True},
+            "http_req_duration{name:directory}": {"med<5": False},
+            "http_req_failed{name:new-nonce}": {"rate<0.01": False},
             "certload_conditions": {
                 "the test passed": False,
                 "error rate < 2 %": True,

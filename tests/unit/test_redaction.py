@@ -172,5 +172,16 @@ def test_every_text_of_a_record_is_redacted() -> None:
     redactor.learn(TOKEN)
     record = Outer(many=(Inner(f"a {TOKEN}"), Inner("b")), facts={"server": TOKEN, TOKEN: "x"})
     assert redactor.record(record) == Outer(
-        many=(Inner(f"a {MASK}"), Inner("b")), facts={"server": MASK, MASK: "x"}
+        many=(Inner(f"a {MASK}"), Inner("b")), facts={"server": MASK, TOKEN: "x"}
     )
+
+
+def test_a_password_that_is_a_word_of_reports_takes_no_name_away() -> None:
+    redactor = Redactor()
+    redactor.learn_dsn("postgresql://certctl:postgres@db.example:5432/certctl")
+    redactor.learn_environment([("DB_PASSWORD", "postgres"), ("SORT_KEY", "name")])
+    facts = {"postgres": "16.4", "postgres_shared_buffers": "1GB", "name": "the name"}
+    assert redactor.record(facts) == {**facts, "name": f"the {MASK}"}, (
+        "keys are looked up by others"
+    )
+    assert redactor.text("at postgresql://certctl:postgres@db") == f"at postgresql://{MASK}@db"

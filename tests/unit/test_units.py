@@ -13,6 +13,7 @@ from pytest_certload.units import (
     Rate,
     format_duration,
     format_rate,
+    hundredths,
     minutes,
     ms,
     parse_duration,
@@ -118,3 +119,23 @@ def test_a_duration_printed_is_read_back_to_three_digits(nanoseconds: int) -> No
     back = parse_duration(printed.replace(" ", ""))
     tolerance = max(0.006 * nanoseconds, 1) if nanoseconds < 6e10 else 5e8 + 1
     assert abs(int(back) - nanoseconds) <= tolerance
+
+
+@pytest.mark.parametrize(
+    ("share", "digits", "text"),
+    [
+        (0.12345, 3, "12.3"),
+        (0.996, 2, "100"),
+        (0.999, 3, "99.9"),
+        (12.3456, 3, "1,235"),
+        (-12.3456, 3, "-1,235"),
+        (0.0000001234, 3, "0.0000123"),
+        (0.0, 3, "0"),
+        (1.0, 3, "100"),
+        (0.5, 1, "50"),
+    ],
+)
+def test_hundredths_have_no_exponent(share: float, digits: int, text: str) -> None:
+    assert hundredths(share, digits) == text
+    signed = text if text.startswith("-") else f"+{text}"
+    assert hundredths(share, digits, signed=True) == signed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from pytest_certload.proof.findings import (
@@ -24,6 +25,10 @@ __all__ = ["backlogs", "database", "effects", "generator", "processes", "setting
 
 _SETTING = "postgres_"
 _QUERY = 400
+#: What is judged of effects, as the conditions call it.
+_JUDGED = (
+    "(?:lost|unseen|duplicated|acknowledged more than once|that nobody (?:acknowledged|asked for))"
+)
 
 
 def effects(record: RunRecord) -> Markup | None:
@@ -32,12 +37,13 @@ def effects(record: RunRecord) -> Markup | None:
         return None
     rows = [
         (
-            join([mark(not (found.lost or found.duplicated)), " ", found.name]),
+            join([mark(_held(record, found)), " ", found.name]),
             f"{found.acknowledged:,}",
             f"{found.present:,}",
             *(_bad_count(value) for value in (found.lost, found.unseen, found.duplicated)),
             words.count(found.repeated),
             f"{found.ambiguous:,}",
+            words.count(found.strangers),
             words.seconds(found.waited),
         )
         for found in record.proof.effects
@@ -45,7 +51,7 @@ def effects(record: RunRecord) -> Markup | None:
     columns = [
         Column("acknowledged work", "words"), Column("acknowledged"), Column("there"),
         Column("lost"), Column("unseen"), Column("duplicated"), Column("acknowledged twice"),
-        Column("never acknowledged"), Column("waited"),
+        Column("never acknowledged"), Column("never asked for"), Column("waited"),
     ]  # fmt: skip
     return block(
         "Was the work done?",
@@ -53,6 +59,13 @@ def effects(record: RunRecord) -> Markup | None:
         *_examples(record.proof.effects),
         hint="What the server acknowledged, key by key, against what the database, or a log, has.",
     )
+
+
+def _held(record: RunRecord, found: EffectsFinding) -> bool:
+    """Whether all that was said of it held, and something was: work that was only looked for is judged here."""
+    own = re.compile(rf"{re.escape(found.name)} {_JUDGED}")
+    said = [t.passed for t in record.thresholds if own.fullmatch(t.metric)]
+    return all(said) if said else found.acknowledged > 0 and not (found.lost or found.duplicated)
 
 
 def _bad_count(value: int) -> Markup | str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pytest_certload.report.record import ComparedFigure, RunRecord, ThresholdRecord
-from pytest_certload.units import format_rate
+from pytest_certload.units import format_rate, hundredths
 
 from . import words
 from .charts import bullet
@@ -166,4 +166,6 @@ def _compared(figure: ComparedFigure, value: float) -> str:
 
 
 def _change(value: float | None, unit: str) -> str:
-    return words.NONE if value is None else f"{value * 100:+.1f} {unit}".replace("-", "−")
+    if value is None:
+        return words.NONE
+    return f"{hundredths(value, signed=True)} {unit}".replace("-", "−")

@@ -14,6 +14,7 @@ from pytest_certload.errors import ReportError
 from pytest_certload.report.record import RunRecord
 from pytest_certload.report.terminal import stack_line
 from pytest_certload.report.whole_file import write_whole
+from pytest_certload.units import hundredths
 
 from . import words
 from .judged import certainty, mark
@@ -243,7 +244,7 @@ def _breaches(record: RunRecord, anchor: str) -> Iterator[Markup]:
         assert record.comparison is not None
         step = f" of {figure.step}" if figure.step else ""
         change = (
-            "" if figure.change is None else f" by {abs(figure.change) * 100:.1f} {figure.unit}"
+            "" if figure.change is None else f" by {hundredths(abs(figure.change))} {figure.unit}"
         )
         yield element(
             "li",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from pytest_certload.errors import ConfigurationError
-from pytest_certload.units import format_duration, parse_duration
+from pytest_certload.units import format_duration, hundredths, parse_duration
 
 __all__ = [
     "NONE",
@@ -46,7 +46,7 @@ def count(value: float | None) -> str:
 
 def share(value: float | None, digits: int = 3) -> str:
     """A share from 0 to 1 as a percentage."""
-    return NONE if value is None else f"{value * 100:.{digits}g} %"
+    return NONE if value is None else f"{hundredths(value, digits)} %"
 
 
 def percent(value: float) -> str:
