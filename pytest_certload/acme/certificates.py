@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+import time
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from .enrolments import Enrolment, public_der
 
 __all__ = ["Issued", "Trust", "fingerprint", "leaf_of"]
 
+#: By so much the clock of who signs may be ahead.
+_CLOCKS_APART = timedelta(seconds=5)
 _END = b"-----END CERTIFICATE-----"
 
 
@@ -43,46 +48,61 @@ class Trust:
             raise ValueError("the chain is a certificate alone, without the CA that signed it")
         return cls(certificates[-1].public_bytes(Encoding.PEM))
 
-    def fault(self, chain: bytes, enrolment: Enrolment) -> str | None:
+    def fault(
+        self, chain: bytes, enrolment: Enrolment, *, at: datetime | None = None
+    ) -> str | None:
         """What is wrong with a certificate, in a line; None when nothing is.
 
         Its chain must lead to this CA, as a TLS client would follow it (RFC 5280, 6.1), for every name; it
-        must have exactly the enrolment's names and its key.
+        must have exactly the enrolment's names, no other name of any kind, and its key.
 
         Args:
             chain: PEM, the leaf first.
             enrolment: Of the machine that it is for.
+            at: When it must be valid; default: now, and as much later as clocks may differ.
         """
         try:
             leaf, *others = x509.load_pem_x509_certificates(chain)
         except ValueError:
             return "what came is no chain of certificates"
+        at = at or datetime.now(UTC) + _CLOCKS_APART
+        policy = PolicyBuilder().store(self._store).time(at.replace(tzinfo=None))
         try:
             for name in enrolment.names:
-                verifier = (
-                    PolicyBuilder().store(self._store).build_server_verifier(x509.DNSName(name))
-                )
-                verifier.verify(leaf, others)
+                # Of a wildcard, a host that it is for.
+                host = f"certload.{name[2:]}" if name.startswith("*.") else name
+                policy.build_server_verifier(x509.DNSName(host)).verify(leaf, others)
         except VerificationError as error:
             reason = str(error).removeprefix("validation failed: ").partition(" (encountered")[0]
             return f"the chain does not verify: {reason}"
         if public_der(leaf.public_key()) != enrolment.public_key:
             return "the certificate is for another key"
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        if sorted(names.get_values_for_type(x509.DNSName)) != sorted(enrolment.names):
+        own = {name.lower() for name in enrolment.names}
+        if {_spelled(name) for name in names} | _common_names(leaf) != own:
             return "the certificate has other names beside its own"
         return None
+
+
+def _spelled(name: x509.GeneralName) -> str:
+    """A name in small letters; of another kind than DNS, with its kind."""
+    return name.value.lower() if isinstance(name, x509.DNSName) else repr(name)
+
+
+def _common_names(leaf: x509.Certificate) -> set[str]:
+    names = leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return {str(name.value).lower() for name in names}
 
 
 class Issued:
     """The certificates that came in a load, to be looked at when it is over."""
 
     def __init__(self) -> None:
-        self._came: list[tuple[Enrolment, bytes]] = []
+        self._came: list[tuple[Enrolment, bytes, float]] = []
 
     def add(self, enrolment: Enrolment, chain: bytes) -> None:
         """One came for a machine: PEM, the leaf first."""
-        self._came.append((enrolment, chain))
+        self._came.append((enrolment, chain, time.time()))
 
     def __len__(self) -> int:
         return len(self._came)
@@ -95,13 +115,15 @@ class Issued:
         """
         found: Counter[str] = Counter()
         trust: Trust | None = None
-        for enrolment, chain in self._came:
+        for enrolment, chain, came in self._came:
             try:
                 trust = trust or Trust.first_seen(ca or chain)
             except ValueError as error:
                 found[str(error)] += 1
                 continue
-            fault = trust.fault(chain, enrolment)
+            # Not now: it may have been meant for a shorter time than the load takes.
+            at = datetime.fromtimestamp(came, UTC) + _CLOCKS_APART
+            fault = trust.fault(chain, enrolment, at=at)
             if fault is not None:
                 found[fault] += 1
         return dict(found)

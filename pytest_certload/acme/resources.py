@@ -68,11 +68,13 @@ class Challenge:
         type: Such as ``http-01``.
         url: What is asked once the proof is in place.
         status: ``pending``, ``processing``, ``valid``, ``invalid``.
+        token: What the proof is made from, with the key's thumbprint (8.1); None where there is none.
     """
 
     type: str
     url: str
     status: str
+    token: str | None = None
 
     @classmethod
     def of(cls, document: object) -> Challenge:
@@ -82,8 +84,12 @@ class Challenge:
             ValueError: A member is missing.
         """
         members = _Members("a challenge", document)
+        token = members.member("token")
         return cls(
-            type=members.text("type"), url=members.text("url"), status=members.text("status")
+            type=members.text("type"),
+            url=members.text("url"),
+            status=members.text("status"),
+            token=token if isinstance(token, str) else None,
         )
 
 
@@ -125,7 +131,7 @@ class Order:
         url: Its own.
         status: ``pending``, ``ready``, ``processing``, ``valid``, ``invalid``.
         names: What it is for.
-        authorizations: URLs, one for each name.
+        authorizations: URLs of what the server wants to be proven.
         finalize: Where the CSR goes.
         certificate: Where the certificate is, once the order is valid; else None.
     """

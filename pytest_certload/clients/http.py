@@ -520,10 +520,22 @@ class _Connector(aiohttp.TCPConnector):
         """Who watches the request that is being made."""
         return self._observer_of() if self._observer_of is not None else None
 
+    async def _wrap_create_connection(self, *args: Any, **options: Any) -> Any:
+        # TCP has tried all addresses by then. aiohttp would go on to the next one when TLS fails, as with
+        # a node whose certificate has expired, and tell nobody.
+        try:
+            return await super()._wrap_create_connection(*args, **options)
+        except aiohttp.ClientConnectorError as error:
+            raise _OnNewConnection(error) from error
+
     async def _create_connection(self, req: aiohttp.ClientRequest, *args: Any) -> ResponseHandler:
         observer = req.observer if isinstance(req, _Request) else None
         begin = time.monotonic_ns()
-        protocol = await super()._create_connection(req, *args)
+        try:
+            protocol = await super()._create_connection(req, *args)
+        except _OnNewConnection as error:
+            # It has kept aiohttp from the next address, and is no error that users know.
+            raise error.failure from error.failure.__cause__
         if observer is not None and isinstance(protocol, _Protocol):
             dns = self._timed_resolver.spent_since(begin)
             tls = protocol.ready_at - protocol.made_at if req.is_ssl() else 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import ssl
 from pathlib import Path
 
 import aiohttp
@@ -13,6 +15,7 @@ from pytest_certload.clients import open_client
 from pytest_certload.clients.http import classify, http_client
 from pytest_certload.errors import ConfigurationError
 from pytest_certload.samples import Outcome
+from pytest_certload.stack.certs import CertificateAuthority
 from pytest_certload.units import ms, seconds
 
 from .conftest import OK, Peer, always, client_of, once, served
@@ -120,3 +123,48 @@ async def test_outcomes_of_what_is_not_the_clients() -> None:
     assert classify(KeyError("x")) is None
     assert classify(json.JSONDecodeError("x", "", 0)) is Outcome.CHECK_FAILED
     assert classify(ConnectionResetError()) is Outcome.CONNECTION_ERROR
+
+
+async def test_a_node_whose_tls_fails_is_no_reason_to_ask_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a name with two addresses one has another CA's certificate: its users meet an error."""
+    trusted, other = (CertificateAuthority(tmp_path / name) for name in ("trusted", "other"))
+    asked: list[str] = []
+
+    async def resolve(self: object, host: str, port: int = 0, family: int = 0) -> list[object]:
+        return [
+            {
+                "hostname": host, "host": address, "port": port, "family": socket.AF_INET,
+                "proto": 0, "flags": socket.AI_NUMERICHOST,
+            }
+            for address in ("127.0.0.2", "127.0.0.3")
+        ]  # fmt: skip
+
+    monkeypatch.setattr(aiohttp.DefaultResolver, "resolve", resolve)
+
+    async def start(authority: CertificateAuthority, address: str, port: int) -> asyncio.Server:
+        certificate = authority.issue("node.localhost")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate.cert_path, certificate.key_path)
+
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            asked.append(address)
+            writer.close()
+
+        return await asyncio.start_server(accept, address, port, ssl=context)
+
+    async with await start(other, "127.0.0.2", 0) as bad:
+        port = bad.sockets[0].getsockname()[1]
+        async with (
+            await start(trusted, "127.0.0.3", port),
+            http_client(
+                base_url=f"https://node.localhost:{port}",
+                connections=1,
+                timeout=seconds(5),
+                ca_path=trusted.ca_path,
+            ) as client,
+        ):
+            with pytest.raises(aiohttp.ClientConnectorCertificateError):
+                await client.get("/").__aenter__()
+    assert asked == []

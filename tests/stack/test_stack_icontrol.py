@@ -9,11 +9,17 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from pytest_certload.certctl.connectors.icontrol import USER
 from pytest_certload.certctl.connectors.specs import F5
@@ -143,6 +149,44 @@ def test_a_deployment_is_served_once_its_transaction_is_committed(
     assert client.done("GET", PROFILE) == {"name": "clientssl", **names}
 
 
+def test_a_certificate_of_another_kind_of_key_takes_the_olds_place(
+    client: Client, tmp_path: Path
+) -> None:
+    """Beside one for ECDSA, which clients prefer, OpenSSL would never serve one for RSA."""
+    certificate = self_signed_for_rsa(tmp_path)
+    put(client, "rsa", certificate)
+    client.done("PATCH", PROFILE, {"cert": "/Common/rsa-cert", "key": "/Common/rsa-key"})
+    assert client.served() == fingerprint(certificate)
+
+
+def self_signed_for_rsa(folder: Path) -> ServerCertificate:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "rsa.example.test")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    made = ServerCertificate(cert_path=folder / "rsa.crt", key_path=folder / "rsa.key")
+    made.cert_path.write_bytes(certificate.public_bytes(Encoding.PEM))
+    made.key_path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return made
+
+
+def test_every_answer_is_logged_and_ends_its_connection(client: Client) -> None:
+    """The log is what handshakes are proven by."""
+    for path, status in (("/mgmt/nowhere", 404), (PROFILE, 405)):
+        before = client.daemon.read_log()
+        assert client.call("DELETE", path)[0] == status
+        assert client.daemon.read_log().removeprefix(before) == f"handshake {path} full\n"
+
+
 def test_a_key_that_does_not_match_is_refused_and_all_stays_as_it_was(
     client: Client, issue: Issue
 ) -> None:
@@ -182,6 +226,7 @@ REFUSED: list[tuple[str, str, Any, int]] = [
     ("POST", "/mgmt/tm/sys/crypto/cert", {"command": "install", "name": "x"}, 400),
     ("POST", "/mgmt/tm/sys/crypto/cert", {"command": "remove"}, 400),
     ("POST", "/mgmt/tm/sys/crypto/cert", b"no json", 400),
+    ("POST", "/mgmt/tm/sys/crypto/cert", b'"\xff"', 400),
     ("POST", "/mgmt/tm/sys/crypto/cert", b"[]", 400),
     ("PATCH", PROFILE, {"cert": "/Common/nobody", "key": "/Common/nobody"}, 400),
     ("PATCH", "/mgmt/tm/transaction/7", {"state": "VALIDATING"}, 404),

@@ -29,7 +29,7 @@ ORDER = {
 VALID = {**ORDER, "status": "valid", "certificate": "/cert"}
 CHALLENGES = [
     {"type": "dns-01", "url": "/challenge/dns", "status": "pending"},
-    {"type": "http-01", "url": "/challenge/http", "status": "pending"},
+    {"type": "http-01", "url": "/challenge/http", "status": "pending", "token": "t"},
 ]
 AUTHORIZATION = {
     "identifier": {"type": "dns", "value": "a.test"},
@@ -217,14 +217,30 @@ def test_names_are_ordered() -> None:
     [
         ({"identifiers": identifiers("b.test")}, "an order is for the names that were asked for"),
         ({"identifiers": []}, "an order is for the names that were asked for"),
-        ({"authorizations": []}, "an order has an authorization for each name"),
-        ({"authorizations": ["/authz/1", "/authz/2"]}, "an order has an authorization for each"),
     ],
 )
 def test_an_order_is_what_was_asked_for(changes: dict[str, object], message: str) -> None:
     server = Server(Answer(201, {**ORDER, **changes}, {"Location": "/order/7"}))
     with pytest.raises(AssertionError, match=message):
         asking(server, lambda client: client.new_order(["a.test"]))
+
+
+@pytest.mark.parametrize("authorized", [None, "test", "a.test"])
+def test_what_must_be_proven_is_the_servers_to_decide(authorized: str | None) -> None:
+    """Nothing, as it knows these names; a parent of both; one of them, as it knows the other (RFC 9444)."""
+    wanted = order(
+        identifiers=identifiers("a.test", "b.a.test"),
+        authorizations=[] if authorized is None else ["/authz/1"],
+    )
+    given = {"status": "valid", "identifier": identifiers(str(authorized))[0]}
+    server = Server(Answer(200, {**AUTHORIZATION, **given}))
+    assert asking(server, lambda client: client.ready(wanted))[0] == wanted
+
+
+def test_a_challenge_says_what_its_proof_is_made_from() -> None:
+    server = Server(Answer(200, AUTHORIZATION))
+    found, _ = asking(server, lambda client: client.authorization("/authz/1"))
+    assert [challenge.token for challenge in found.challenges] == [None, "t"]
 
 
 def test_an_authorization_is_for_a_name_of_the_order() -> None:

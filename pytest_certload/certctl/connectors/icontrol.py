@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import secrets
 import signal
 import ssl
@@ -63,7 +62,8 @@ class _Profile:
 class _Device:
     """All that the device knows."""
 
-    context: ssl.SSLContext
+    new_context: Callable[[], ssl.SSLContext]
+    serving: ssl.SSLContext
     profile: _Profile
     objects: dict[str, dict[str, bytes]]
     uploads: dict[str, bytes] = field(default_factory=dict)
@@ -90,13 +90,17 @@ class _Device:
                 + (b"\n" + self._object("cert", profile.chain) if profile.chain else b"")
             )
             key.write_bytes(self._object("key", profile.key))
+            # A new one: beside a certificate with a key of another type OpenSSL would keep the old one, too.
+            context = self.new_context()
             try:
-                # Tried where nobody is served yet.
-                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
+                context.load_cert_chain(cert, key)
             except ssl.SSLError as error:
                 raise _Refused(400, f"certificate and key cannot be used ({error})") from error
-            self.context.load_cert_chain(cert, key)
-        self.profile = profile
+        self.serving, self.profile = context, profile
+
+    def choose(self, connection: ssl.SSLObject, _name: str | None, _listener: object) -> None:
+        """Let a connection that begins be served what the profile names now."""
+        connection.context = self.serving
 
     def _object(self, kind: str, path: str) -> bytes:
         content = self.objects[kind].get(path)
@@ -111,9 +115,11 @@ def _application(device: _Device, log: TextIO) -> web.Application:
         try:
             response = await handler(request)
         except _Refused as refusal:
-            response = web.json_response(
-                {"code": refusal.status, "message": str(refusal)}, status=refusal.status
-            )
+            response = _error(refusal.status, str(refusal))
+        except web.HTTPException as refusal:
+            response = _error(refusal.status, refusal.reason)
+        except Exception as error:  # noqa: BLE001 - whatever it is, each answer is logged
+            response = _error(500, f"{type(error).__name__}: {error}")
         response.force_close()
         session = request.get_extra_info("ssl_object")
         word = "resumed" if session is not None and session.session_reused else "full"
@@ -226,10 +232,14 @@ def _application(device: _Device, log: TextIO) -> web.Application:
     return application
 
 
+def _error(status: int, message: str) -> web.Response:
+    return web.json_response({"code": status, "message": message}, status=status)
+
+
 async def _json(request: web.Request) -> Mapping[str, Any]:
     try:
         body = await request.json()
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise _Refused(400, "the body is no JSON") from error
     if not isinstance(body, dict):
         raise _Refused(400, "the body is no JSON object")
@@ -237,15 +247,20 @@ async def _json(request: web.Request) -> Mapping[str, Any]:
 
 
 def _device(cert: Path, key: Path, *, resumption: bool) -> _Device:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    def new_context() -> ssl.SSLContext:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        # Of older versions Python's ssl cannot switch off that sessions are remembered.
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        if not resumption:
+            context.num_tickets = 0
+        return context
+
+    context = new_context()
     context.load_cert_chain(cert, key)
-    # Of older versions Python's ssl cannot switch off that sessions are remembered.
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    if not resumption:
-        context.num_tickets = 0
     names = {"cert": f"/{PARTITION}/default.crt", "key": f"/{PARTITION}/default.key"}
     return _Device(
-        context=context,
+        new_context=new_context,
+        serving=context,
         profile=_Profile(**names),
         objects={
             "cert": {names["cert"]: cert.read_bytes()},
@@ -264,8 +279,10 @@ async def _serve(arguments: argparse.Namespace) -> None:
         runner = web.AppRunner(_application(device, log), access_log=None, shutdown_timeout=1)
         await runner.setup()
         try:
+            listener = device.serving
+            listener.sni_callback = device.choose
             site = web.TCPSite(
-                runner, arguments.host, arguments.port, ssl_context=device.context, backlog=1024
+                runner, arguments.host, arguments.port, ssl_context=listener, backlog=1024
             )
             await site.start()
             await over.wait()
