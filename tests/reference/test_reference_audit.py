@@ -11,6 +11,7 @@ import signal
 from collections.abc import AsyncIterator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ import asyncpg
 import pytest
 
 from pytest_certload.certctl.reference.audit import MOST_PENDING, AuditLog
-from pytest_certload.database import Database, StatementError, run_sync
+from pytest_certload.database import Database, StatementError, other_database, run_sync
 
 if TYPE_CHECKING:
     from .conftest import Bench, Questions, Server
@@ -217,6 +218,45 @@ async def log_that_cannot_write(database: Questions) -> AsyncIterator[AuditLog]:
 async def add(log: AuditLog) -> None:
     await log.room()
     log.add("somebody", "api_get", "api", "/", {})
+
+
+def test_who_writes_at_once_and_who_writes_later_do_not_wait_for_each_other(bench: Bench) -> None:
+    """One has the only connection and wants the turn, the other must not have the turn and want the connection."""
+    database = bench.migrated()
+
+    async def write() -> None:
+        async with (
+            asyncio.timeout(20),
+            asyncpg.create_pool(database.dsn, min_size=1, max_size=1) as pool,
+        ):
+            log = AuditLog(pool, worker=0, workers=1)
+            async with pool.acquire() as connection:
+                other = asyncio.create_task(log.write(pool, "other", "a", "api", "/", {}))
+                await asyncio.sleep(0)
+                await log.write(connection, "one", "a", "api", "/", {})
+            await other
+
+    run_sync(write())
+    assert database.column("SELECT actor FROM audit_events ORDER BY timestamp") == ["other", "one"]
+
+
+def test_a_postgres_that_is_away_for_a_while_ends_nothing(bench: Bench) -> None:
+    database = bench.migrated()
+    elsewhere = replace(database, dsn=other_database(database.dsn, "postgres"))
+    name = database.value("SELECT current_database()")
+    with bench.serving(database) as server:
+        path = "/api/v1/while-it-was-away"
+        elsewhere.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        elsewhere.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1", name
+        )
+        for _ in range(3):
+            assert server.get(path).status == 404
+        bench.eventually(lambda: server.child.log().count(" not written: ") == 3)
+        elsewhere.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+        assert server.get("/api/v1/auth/check").status == 200
+        server.child.stop()
+        assert database.column("SELECT resource_id FROM audit_events") == ["/api/v1/auth/check"]
 
 
 def test_what_could_not_be_written_in_time_is_counted(bench: Bench) -> None:

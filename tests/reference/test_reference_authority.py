@@ -78,10 +78,13 @@ def test_names_are_the_requests_and_the_servers_each_once(authority: Authority) 
     assert [str(ip) for ip in found.get_values_for_type(x509.IPAddress)] == ["127.0.0.1"]
 
 
-def test_no_name_is_no_certificate(authority: Authority) -> None:
+def test_where_nobody_names_a_name_there_is_none(authority: Authority) -> None:
     request = request_of(ec.generate_private_key(ec.SECP256R1()))
-    with pytest.raises(ValueError, match="names a name"):
-        authority.issue(request, lifetime=DAY, now=NOW)
+    issued = authority.issue(request, lifetime=DAY, now=NOW)
+    leaf, ca = x509.load_pem_x509_certificates(issued.pem_chain.encode())
+    leaf.verify_directly_issued_by(ca)
+    with pytest.raises(x509.ExtensionNotFound):
+        leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName)
 
 
 def test_no_two_authorities_are_the_same() -> None:

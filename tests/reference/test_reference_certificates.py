@@ -107,6 +107,16 @@ def test_what_is_entered_is_stored_and_answered(server: Server) -> None:
     assert all(row[column] is None for column in empty)
 
 
+def test_one_of_acme_has_no_tags_and_can_be_read(server: Server) -> None:
+    certificate_id = enter(server).json()["id"]
+    server.database.execute(
+        "UPDATE managed_certificates SET tags = 'null' WHERE id = $1", certificate_id
+    )
+    reply = server.get(f"{PATH}/{certificate_id}")
+    assert (reply.status, reply.json()["tags"]) == (200, None)
+    assert server.get(f"{PATH}?per_page=500").status == 200
+
+
 def test_what_is_left_out_gets_its_default(server: Server) -> None:
     reply = enter(server)
     answer = reply.json()
@@ -411,14 +421,14 @@ def test_one_that_nobody_has_is_not_renewed_and_not_404(server: Server) -> None:
     assert (reply.status, reply.json()["message"]) == (500, "Failed to trigger renewal")
 
 
-def test_a_profile_may_want_an_approval(server: Server) -> None:
+def test_a_profile_that_wants_an_approval_is_not_heeded(server: Server) -> None:
     server.database.execute(
         "INSERT INTO certificate_profiles (id, name, requires_approval) VALUES ('prof-asks', 'asks', true)"
     )
     certificate_id = entered(server, certificate_profile_id="prof-asks")
     assert renew(server, certificate_id).status == 202
     (job,) = jobs(server, certificate_id)
-    assert job["status"] == "AwaitingApproval"
+    assert job["status"] == "AwaitingCSR"
 
 
 def test_the_methods_that_there_are(server: Server) -> None:

@@ -111,6 +111,28 @@ def test_a_named_key_without_admin_may_not_write(server: Server, path: str) -> N
     assert is_forbidden(server.ask("POST", path, key=server.reader))
 
 
+def test_a_role_that_is_granted_for_a_profile_holds_nowhere_else(bench: Bench) -> None:
+    """Of what a role was granted for, and what it has a permission for, the narrower one counts."""
+    with bench.serving() as server:
+        server.database.execute(
+            "UPDATE actor_roles SET scope_type = 'profile', scope_id = 'prof-1' WHERE actor_id = 'reader'"
+        )
+        server.database.execute(
+            "UPDATE role_permissions SET scope_type = 'profile', scope_id = CASE permission_id "
+            "WHEN (SELECT id FROM permissions WHERE name = 'job.read') THEN 'prof-1' ELSE 'prof-2' END "
+            "WHERE role_id = 'r-viewer' AND permission_id IN "
+            "(SELECT id FROM permissions WHERE name IN ('job.read', 'cert.read'))"
+        )
+        found = server.get(CHECK, key=server.reader).json()["effective_permissions"]
+        names = {entry["permission"] for entry in found}
+        assert {(entry["scope_type"], entry["scope_id"]) for entry in found} == {
+            ("profile", "prof-1")
+        }
+        assert "job.read" in names
+        assert "cert.read" not in names, "it was granted for another one"
+        assert is_forbidden(server.get("/api/v1/jobs", key=server.reader))
+
+
 def test_auth_check_lists_what_the_key_may_do(server: Server) -> None:
     administrator, reader = (server.get(CHECK, key=key) for key in (server.admin, server.reader))
     assert administrator.status == reader.status == 200

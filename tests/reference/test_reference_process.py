@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_certload.certctl.reference import config as config_module
 from pytest_certload.certctl.reference.__main__ import main
+from pytest_certload.certctl.reference.config import read_config
 from pytest_certload.certctl.reference.faults import FAULTS
 
 if TYPE_CHECKING:
@@ -137,9 +139,51 @@ class TestConfiguration:
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.setenv("CERTCTL_AUTH_TYPE", "none")
+        monkeypatch.setenv("CERTCTL_SERVER_HOST", "0.0.0.0")
         message = self.refusal(capsys)
         assert "CERTCTL_AUTH_TYPE=none" in message
         assert "CERTCTL_DEMO_MODE_ACK=true" in message
+
+    @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+    def test_on_its_own_machine_nobody_need_be_known(
+        self, host: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("CERTCTL_AUTH_TYPE", "none")
+        monkeypatch.setenv("CERTCTL_SERVER_HOST", host)
+        assert read_config(os.environ).keys is None
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [("CERTCTL_AGENT_BOOTSTRAP_TOKEN_DENY_EMPTY", "false"), ("CERTCTL_DEMO_MODE_ACK", "true")],
+    )
+    def test_a_bootstrap_token_may_be_left_out(
+        self, name: str, value: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("CERTCTL_AGENT_BOOTSTRAP_TOKEN")
+        monkeypatch.setenv(name, value)
+        assert read_config(os.environ).keys
+
+    def test_what_is_empty_or_0_is_what_certctl_makes_of_it(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("CERTCTL_RATE_LIMIT_ENABLED", "")
+        monkeypatch.setenv("CERTCTL_SCHEDULER_JOB_CLAIM_LIMIT", "0")
+        monkeypatch.setenv("CERTCTL_RENEWAL_CONCURRENCY", "0")
+        config = read_config(os.environ)
+        assert config.limit is not None
+        assert (config.claim_limit, config.renewal_concurrency) == (1000, 1)
+
+    @pytest.mark.parametrize(("connections", "most"), [(1, 1), (3, 1), (4, 2), (50, 25)])
+    def test_each_worker_has_more_than_one_connection(
+        self, connections: int, most: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("CERTLOAD_REFERENCE_WORKERS")
+        monkeypatch.setenv("CERTCTL_DATABASE_MAX_CONNS", str(connections))
+        monkeypatch.setenv("CERTCTL_RATE_LIMIT_ENABLED", "false")
+        for limit in ("ORDERS_PER_HOUR", "CHALLENGE_RESPONDS_PER_HOUR"):
+            monkeypatch.setenv(f"CERTCTL_ACME_SERVER_RATE_LIMIT_{limit}", "0")
+        monkeypatch.setattr(config_module, "_cores", lambda: 64)
+        assert read_config(os.environ).workers == most
 
     def test_an_unknown_fault_is_named_with_those_there_are(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -374,7 +418,8 @@ class TestWorkers:
 
     def test_by_default_there_is_one_a_core(self, bench: Bench) -> None:
         with bench.serving(CERTLOAD_REFERENCE_WORKERS=None) as server:
-            assert len(workers_of(server)) == len(os.sched_getaffinity(0))
+            # Each has two of the 50 connections at least.
+            assert len(workers_of(server)) == min(len(os.sched_getaffinity(0)), 25)
 
 
 def test_nothing_is_logged_for_a_connection(bench: Bench) -> None:

@@ -35,12 +35,20 @@ UNKNOWN_PERMISSIONS = Answer(
 _PREFIX = "Bearer "
 # All permissions of the actor, whichever is asked for: the choice is made outside the database.
 _PERMISSIONS = """
-SELECT DISTINCT permissions.name, role_permissions.scope_type, role_permissions.scope_id
+SELECT DISTINCT permissions.name,
+    CASE actor_roles.scope_type WHEN 'global' THEN role_permissions.scope_type
+        ELSE actor_roles.scope_type END,
+    CASE actor_roles.scope_type WHEN 'global' THEN role_permissions.scope_id
+        ELSE actor_roles.scope_id END
 FROM actor_roles
 JOIN role_permissions ON role_permissions.role_id = actor_roles.role_id
 JOIN permissions ON permissions.id = role_permissions.permission_id
 WHERE actor_roles.actor_id = $1 AND actor_roles.actor_type = $2 AND actor_roles.tenant_id = $3
     AND (actor_roles.expires_at IS NULL OR actor_roles.expires_at > now())
+    -- It holds where the role was granted for and where the role has it: of two scopes the narrower one.
+    AND ('global' IN (actor_roles.scope_type, role_permissions.scope_type)
+        OR (actor_roles.scope_type = role_permissions.scope_type
+            AND actor_roles.scope_id IS NOT DISTINCT FROM role_permissions.scope_id))
 """
 _ROLES = (
     "SELECT role_id FROM actor_roles WHERE actor_id = $1 AND actor_type = $2 AND tenant_id = $3"

@@ -135,6 +135,6 @@ async def sweep(pool: asyncpg.Pool[Any], seconds: float, clock: Clock) -> None:
         try:
             async with pool.acquire() as connection:
                 await mark_stale_offline(connection, clock() - timedelta(seconds=seconds))
-        except asyncpg.PostgresError as error:
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             _log.error("agent health sweep failed: %s", error)
         await asyncio.sleep(seconds * random.uniform(1 - _JITTER, 1 + _JITTER))

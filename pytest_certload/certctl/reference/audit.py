@@ -33,6 +33,8 @@ _FORGET_HEAD = "UPDATE audit_chain_head SET row_hash = '' WHERE id = 1"
 #: Rows that may wait in one worker.
 MOST_PENDING = 1000
 _NONE: Mapping[str, int] = MappingProxyType({})
+#: What comes of a Postgres that refuses, or is away.
+_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 _log = logging.getLogger(__name__)
 
 
@@ -115,8 +117,13 @@ class AuditLog:
     ) -> None:
         """Write a row now, in a transaction of its own."""
         row = self._row(actor, actor_type, action, resource_type, resource_id, details)
-        async with self._turn:
-            await connection.execute(_INSERT, *row)
+        async with AsyncExitStack() as held:
+            if isinstance(connection, asyncpg.Pool):
+                # Before the turn, as all others have theirs: who has the turn must not wait for a connection
+                # that somebody has who waits for the turn.
+                connection = await held.enter_async_context(connection.acquire())
+            async with self._turn:
+                await connection.execute(_INSERT, *row)
 
     @asynccontextmanager
     async def transaction(
@@ -145,8 +152,15 @@ class AuditLog:
         """Write rows until cancelled."""
         while True:
             row = await self._rows.get()
-            async with self._pool.acquire() as connection:
+            try:
+                connection = await self._pool.acquire()
+            except _FAILURES as error:
+                self._give_up(row, error)
+                continue
+            try:
                 await self._write_waiting(connection, row)
+            finally:
+                await self._pool.release(connection)
 
     async def _write_waiting(self, connection: Any, row: tuple[object, ...]) -> None:
         """Write a row and, on the same connection, those that wait behind it."""
@@ -157,14 +171,22 @@ class AuditLog:
                     await connection.execute(_FORGET_HEAD)
                 async with self._turn:
                     await connection.execute(_INSERT, *row)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-                _log.error("audit row %s not written: %s", row[0], error)
-            self._unwritten -= 1
-            self._room.release()
-            self._rows.task_done()
+            except _FAILURES as error:
+                self._give_up(row, error)
+            else:
+                self._over()
             if self._rows.empty() or connection.is_closed():
                 return
             row = self._rows.get_nowait()
+
+    def _give_up(self, row: tuple[object, ...], error: Exception) -> None:
+        _log.error("audit row %s not written: %s", row[0], error)
+        self._over()
+
+    def _over(self) -> None:
+        self._unwritten -= 1
+        self._room.release()
+        self._rows.task_done()
 
     async def drain(self, seconds: float) -> int:
         """Wait until every row is written, ``seconds`` at most; returns how many are not."""

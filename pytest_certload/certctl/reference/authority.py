@@ -106,18 +106,20 @@ class Authority:
         key = request.public_key()
         algorithm, size = kind_of_key(key)
         start = now.replace(microsecond=0)
-        certificate = (
+        names_of_it = _alternatives(request, names)
+        builder = (
             x509.CertificateBuilder(self._name, request.subject, key)
             .serial_number(secrets.randbits(_SERIAL_BITS) or 1)
             .not_valid_before(start)
             .not_valid_after(start + lifetime)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_TLS, critical=False)
-            .add_extension(_alternatives(request, names), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
             .add_extension(self._issuer_key, critical=False)
-            .sign(self._key, hashes.SHA256())
         )
+        if names_of_it is not None:
+            builder = builder.add_extension(names_of_it, critical=False)
+        certificate = builder.sign(self._key, hashes.SHA256())
         return Issued(
             serial_number=f"{certificate.serial_number:040x}",
             not_before=certificate.not_valid_before_utc,
@@ -146,7 +148,8 @@ def kind_of_key(key: object) -> tuple[str, int]:
 
 def _alternatives(
     request: x509.CertificateSigningRequest, names: Collection[str]
-) -> x509.SubjectAlternativeName:
+) -> x509.SubjectAlternativeName | None:
+    """The names of a certificate; None: nobody names one, and then it has none."""
     try:
         asked = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -154,9 +157,7 @@ def _alternatives(
     else:
         general = list(asked)
     general += [name for name in map(_general_name, names) if name not in general]
-    if not general:
-        raise ValueError("neither the request nor the server names a name")
-    return x509.SubjectAlternativeName(list(dict.fromkeys(general)))
+    return x509.SubjectAlternativeName(list(dict.fromkeys(general))) if general else None
 
 
 def _general_name(name: str) -> x509.GeneralName:

@@ -381,7 +381,8 @@ def _document(certificate: Mapping[str, Any], targets: Sequence[str] | None) -> 
     document: dict[str, object] = {
         **certificate,
         "target_ids": targets,
-        "tags": dict(sorted(certificate["tags"].items())),
+        # What ACME's finalize stores is null.
+        "tags": certificate["tags"] and dict(sorted(certificate["tags"].items())),
     }
     return {
         name: _written(value) if isinstance(value := document[name], datetime) else value

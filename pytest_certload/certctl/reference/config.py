@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -16,11 +17,12 @@ from .faults import read_faults
 
 __all__ = ["AcmeLimits", "Config", "Key", "Limit", "hash_key", "read_config"]
 
+_HOST = "127.0.0.1"
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _TRUE = ("true", "1", "yes")
 #: Of one statement, as asyncpg sends it; a claimed job is one. certctl's driver sends twice as many.
 _MOST_ARGUMENTS = 32767
-_FALSE = ("false", "0", "no", "")
+_FALSE = ("false", "0", "no")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +124,9 @@ def read_config(environment: Mapping[str, str]) -> Config:
         ConfigurationError: One is missing or wrong; the message names it.
     """
     read = _Reader(environment)
-    read.required("CERTCTL_AGENT_BOOTSTRAP_TOKEN")
+    acknowledged = read.flag("CERTCTL_DEMO_MODE_ACK", default=False)
+    if read.flag("CERTCTL_AGENT_BOOTSTRAP_TOKEN_DENY_EMPTY", default=True) and not acknowledged:
+        read.required("CERTCTL_AGENT_BOOTSTRAP_TOKEN")
     limit = None
     if read.flag("CERTCTL_RATE_LIMIT_ENABLED", default=True):
         limit = Limit(
@@ -138,27 +142,32 @@ def read_config(environment: Mapping[str, str]) -> Config:
         challenge_responds_per_hour=read.limit("CHALLENGE_RESPONDS_PER_HOUR", 60),
     )
     one_process = bool(limit) or acme_limits.in_memory
+    connections = read.integer("CERTCTL_DATABASE_MAX_CONNS", 50)
+    # Each worker has a pool of its own: of one connection alone it would be no pool.
+    workers = min(_cores(), max(1, connections // 2))
     return Config(
-        host=read.text("CERTCTL_SERVER_HOST", "127.0.0.1"),
+        host=read.text("CERTCTL_SERVER_HOST", _HOST),
         port=read.integer("CERTCTL_SERVER_PORT", 8080, most=65535),
         certificate=read.required("CERTCTL_SERVER_TLS_CERT_PATH"),
         key=read.required("CERTCTL_SERVER_TLS_KEY_PATH"),
         database_url=read.required("CERTCTL_DATABASE_URL"),
-        connections=read.integer("CERTCTL_DATABASE_MAX_CONNS", 50),
+        connections=connections,
         keys=_keys(read),
         limit=limit,
         max_body=read.integer("CERTCTL_MAX_BODY_SIZE", 1024 * 1024),
         health_seconds=read.seconds("CERTCTL_SCHEDULER_AGENT_HEALTH_CHECK_INTERVAL", "2m"),
         processor_seconds=read.seconds("CERTCTL_SCHEDULER_JOB_PROCESSOR_INTERVAL", "30s"),
-        claim_limit=read.integer("CERTCTL_SCHEDULER_JOB_CLAIM_LIMIT", 1000, most=_MOST_ARGUMENTS),
-        renewal_concurrency=read.integer("CERTCTL_RENEWAL_CONCURRENCY", 25),
+        claim_limit=read.integer(
+            "CERTCTL_SCHEDULER_JOB_CLAIM_LIMIT", 1000, most=_MOST_ARGUMENTS, zero=1000
+        ),
+        renewal_concurrency=read.integer("CERTCTL_RENEWAL_CONCURRENCY", 25, zero=1),
         job_status="AwaitingCSR" if keygen == "agent" else "Pending",
         default_profile=read.text("CERTCTL_ACME_SERVER_DEFAULT_PROFILE_ID", "") or None,
         acme_routed=acme == "routed",
         acme_limits=acme_limits,
         acme_finalize="issues" if finalize == "issues" else "broken",
         # A limiter's bucket lives in one process, so with a limiter there is only one.
-        workers=1 if one_process else read.integer("CERTLOAD_REFERENCE_WORKERS", _cores()),
+        workers=1 if one_process else read.integer("CERTLOAD_REFERENCE_WORKERS", workers),
         faults=read_faults(
             read.text("CERTLOAD_REFERENCE_FAULTS", ""), name="CERTLOAD_REFERENCE_FAULTS"
         ),
@@ -179,8 +188,13 @@ class _Reader:
             raise ConfigurationError(f"{name} is not set; certctl does not start without it")
         return value
 
-    def integer(self, name: str, default: int, *, most: int | None = None) -> int:
+    def integer(
+        self, name: str, default: int, *, most: int | None = None, zero: int | None = None
+    ) -> int:
+        """A number above zero; ``zero``: what certctl makes of 0."""
         text = self.text(name, str(default))
+        if zero is not None and re.fullmatch(r"0{1,9}", text):
+            return zero
         if not re.fullmatch(r"[0-9]{1,9}", text) or not 0 < int(text) <= (most or int(text)):
             span = f"from 1 to {most}" if most else "above zero"
             raise ConfigurationError(f"{name}={text}: write a whole number {span}")
@@ -208,8 +222,9 @@ class _Reader:
         return seconds
 
     def flag(self, name: str, *, default: bool) -> bool:
+        # An empty one is as good as none, to certctl as well.
         text = self._environment.get(name)
-        if text is None:
+        if not text:
             return default
         if text not in (*_TRUE, *_FALSE):
             raise ConfigurationError(f"{name}={text}: write true or false")
@@ -225,10 +240,11 @@ class _Reader:
 def _keys(read: _Reader) -> Mapping[str, Key] | None:
     kind = read.choice("CERTCTL_AUTH_TYPE", ("api-key", "none"))
     if kind == "none":
-        if not read.flag("CERTCTL_DEMO_MODE_ACK", default=False):
+        acknowledged = read.flag("CERTCTL_DEMO_MODE_ACK", default=False)
+        if not acknowledged and not _is_loopback(read.text("CERTCTL_SERVER_HOST", _HOST)):
             raise ConfigurationError(
-                "CERTCTL_AUTH_TYPE=none makes everybody an administrator: "
-                "set CERTCTL_DEMO_MODE_ACK=true, or use api-key"
+                "CERTCTL_AUTH_TYPE=none makes everybody an administrator, and CERTCTL_SERVER_HOST is none of "
+                "this machine's own addresses: set CERTCTL_DEMO_MODE_ACK=true, or use api-key"
             )
         return None
     secret = read.required("CERTCTL_AUTH_SECRET")
@@ -247,6 +263,13 @@ def _keys(read: _Reader) -> Mapping[str, Key] | None:
             raise ConfigurationError("CERTCTL_API_KEYS_NAMED: write name:key or name:key:admin")
         keys[hash_key(key)] = Key(name=name, admin=role == "admin")
     return keys
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _cores() -> int:

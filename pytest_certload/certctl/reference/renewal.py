@@ -19,6 +19,7 @@ from .clock import server_clock
 from .config import Config
 from .faults import Strikes
 from .ids import Ids
+from .profiles import find_profile
 from .web import Answer, Request, api_error, json_answer
 
 __all__ = ["PAGE", "Renewals"]
@@ -46,7 +47,6 @@ _CRITERIA = {
         " JOIN deployment_targets ON deployment_targets.id = target_id WHERE agent_id = ${})"
     ),
 }
-_APPROVAL = "SELECT requires_approval FROM certificate_profiles WHERE id = $1"
 _log = logging.getLogger(__name__)
 _INSERT = (
     "INSERT INTO jobs (id, type, certificate_id, target_id, agent_id, status, attempts,"
@@ -120,13 +120,9 @@ class Renewals:
             code, message = REFUSED[status]
             return api_error(code, message, request.id)
         try:
-            needs = await _needs_approval(connection, row)
-            await self._enqueue(
-                connection,
-                row,
-                lose=self._lost(),
-                status="AwaitingApproval" if needs else self._job_status,
-            )
+            # It is read, but for whether it wants an approval: so none is ever waited for.
+            await find_profile(connection, row)
+            await self._enqueue(connection, row, lose=self._lost(), status=self._job_status)
         except asyncpg.PostgresError as error:
             _log.error("renewal of %s: %s", certificate_id, error)
             return api_error(500, "Failed to trigger renewal", request.id)
@@ -211,11 +207,6 @@ def _is_forced(request: Request) -> bool:
     if request.headers.get("Content-Type") != "application/json":
         return False
     return (request.json_object() or {}).get("force") is True
-
-
-async def _needs_approval(connection: Any, row: Any) -> bool:
-    profile = row["certificate_profile_id"]
-    return bool(profile) and bool(await connection.fetchval(_APPROVAL, profile))
 
 
 def _well_formed(document: dict[str, Any]) -> bool:

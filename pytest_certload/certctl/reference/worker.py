@@ -77,7 +77,7 @@ async def serve(
     for number in SIGNALS:
         loop.add_signal_handler(number, ended.set)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-    async with _pool(config) as pool:
+    async with _pool(config, worker) as pool:
         audit = AuditLog(pool, worker=worker, workers=config.workers, faults=config.faults)
         issuers = await read_issuers(pool)
         acme = Acme(config, audit, authority, await find_issuer(pool))
@@ -157,8 +157,9 @@ async def _cancel(*tasks: asyncio.Task[Any]) -> None:
 
 
 @asynccontextmanager
-async def _pool(config: Config) -> AsyncIterator[asyncpg.Pool[Any]]:
-    size = max(1, config.connections // config.workers)
+async def _pool(config: Config, worker: int) -> AsyncIterator[asyncpg.Pool[Any]]:
+    each, left = divmod(config.connections, config.workers)
+    size = max(1, each + (worker < left))
 
     async def as_it_is(_: Any) -> None:
         """Nothing in a session is ever changed, so nothing needs a reset, which is a round trip."""
