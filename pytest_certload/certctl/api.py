@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,7 +18,7 @@ from pytest_certload.proof.sightings import Sightings
 
 from .audit import NOT_AUDITED, AuditRows, acknowledged, at_most
 from .checks import checks_of
-from .enlarge import enlarge
+from .enlarge import enlarge, shrink
 from .enrolment import Trial
 from .fleet import (
     ACME_PROFILE,
@@ -52,9 +53,17 @@ class Agent:
     id: str
     metadata: Mapping[str, str]
 
+    def at_version(self, version: str) -> Agent:
+        """The same agent, whose version is another one."""
+        return replace(self, metadata={**self.metadata, "version": version})
+
 
 class Response(Protocol):
     """The part of an ``aiohttp.ClientResponse`` that is looked at."""
+
+    @property
+    def method(self) -> str:
+        """The request's."""
 
     @property
     def status(self) -> int:
@@ -228,6 +237,10 @@ class Certctl:
         """
         return await enlarge(self.database, size)
 
+    async def forget_larger_fleet(self) -> None:
+        """Remove what ``enlarge_fleet`` has added, on a database that is kept: its page in front, too."""
+        await shrink(self.database)
+
     async def certificates_by_owner(self) -> Mapping[str, Sequence[str]]:
         """The seeded certificates of each owner, by its id: the oldest ones that it has."""
         rows = await self.database.fetch(
@@ -360,14 +373,13 @@ class Certctl:
             return
         kind = response.headers.get("Content-Type", "").partition(";")[0]
         retry_after = response.headers.get("Retry-After")
-        try:
+        body: object = None
+        with contextlib.suppress(ValueError):
             body = json.loads(await response.text())
-        except ValueError:
-            body = None
+        # The answer to HEAD has none.
+        has_its_body = response.method == "HEAD" or body == {"error": "Rate limit exceeded"}
         iteration.check(
-            kind == "text/plain"
-            and retry_after == "1"
-            and body == {"error": "Rate limit exceeded"},
+            kind == "text/plain" and retry_after == "1" and has_its_body,
             "429 with a wrong shape: the global limiter answers text/plain with Retry-After: 1 "
             'and {"error":"Rate limit exceeded"}',
         )

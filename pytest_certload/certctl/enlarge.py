@@ -10,7 +10,7 @@ from pytest_certload.errors import ConfigurationError
 
 from .fleet import CERTIFICATES, OWNERS, PAGE
 
-__all__ = ["MOST_CERTIFICATES", "enlarge"]
+__all__ = ["MOST_CERTIFICATES", "enlarge", "shrink"]
 
 #: The largest fleet: ten times that of 100,000.
 MOST_CERTIFICATES = 1_000_000
@@ -34,6 +34,10 @@ WHERE managed_certificates.expires_at < now() + interval '45 days'
 _NO_JOBS = """
 DELETE FROM jobs
 WHERE certificate_id LIKE 'cert-loadtest-fleet-%' OR certificate_id LIKE 'cert-loadtest-front-%'
+"""
+_NONE = """
+DELETE FROM managed_certificates
+WHERE id LIKE 'cert-loadtest-fleet-%' OR id LIKE 'cert-loadtest-front-%'
 """
 _NO_MORE = "DELETE FROM managed_certificates WHERE id LIKE 'cert-loadtest-fleet-%' AND id > $1"
 # Older than all others, and being renewed: the page that a renewal of the whole team looks at. Its owner
@@ -90,6 +94,17 @@ async def enlarge(database: SessionDatabase, size: int) -> int:
         # Else autovacuum would, at some moment of the load.
         await connection.execute("VACUUM (ANALYZE) managed_certificates")
     return added
+
+
+async def shrink(database: SessionDatabase) -> None:
+    """Leave the fleet as the seeds make it."""
+    async with database.connect() as connection:
+        async with connection.transaction():
+            await connection.execute(_NO_JOBS)
+            removed = await _rows(connection, _NONE)
+        if removed:
+            # Else autovacuum would, at some moment of the load.
+            await connection.execute("VACUUM (ANALYZE) managed_certificates")
 
 
 async def _rows(connection: Database, sql: str, *args: object) -> int:

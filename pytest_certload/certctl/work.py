@@ -12,8 +12,8 @@ from .fleet import CERTIFICATE_IDS, TARGET_IDS
 
 __all__ = ["DEPLOYED", "RUNNING", "SIGNED", "Assignment", "Work"]
 
-#: Of some jobs, those that an agent was given; for ``result.effects``.
-RUNNING = "SELECT id FROM jobs WHERE id = ANY($1) AND status = 'Running'"
+#: Of some jobs, those that an agent was given, each with whose it is; for ``result.effects``.
+RUNNING = "SELECT id || ' to ' || agent_id FROM jobs WHERE id = ANY($1) AND status = 'Running'"
 
 _NEWEST = """
 SELECT DISTINCT ON (certificate_id) certificate_id, pem_chain, fingerprint_sha256

@@ -109,6 +109,7 @@ class SeededState:
         self._origin = AS_SEEDED
         self._latest: str | None = None
         self._environment = _NOTHING
+        self._settings: Sequence[str] = ()
         run_sync(self._make_template())
 
     def start(self, environment: Mapping[str, str] = _NOTHING) -> None:
@@ -161,6 +162,9 @@ class SeededState:
 
     async def _make_template(self) -> None:
         async with self._administering() as database:
+            # Of now: what a test sets later must not be there for the next one.
+            found = await database.fetch(_SETTINGS, self._name, NEXT)
+            self._settings = [row["statement"] for row in found]
             await _copy(
                 database, self._name, TEMPLATE, more="ALLOW_CONNECTIONS false IS_TEMPLATE true"
             )
@@ -172,8 +176,8 @@ class SeededState:
             await database.execute(f"DROP DATABASE IF EXISTS {NEXT} WITH (FORCE)")
             await _copy(database, TEMPLATE, NEXT)
             await database.execute(mark_statement(NEXT))
-            for row in await database.fetch(_SETTINGS, self._name, NEXT):
-                await database.execute(row["statement"])
+            for statement in self._settings:
+                await database.execute(statement)
         async with Database.connect(other_database(self._dsn, NEXT)) as clone:
             changed = await refresh_seed(clone, self._seeds)
             if changed:

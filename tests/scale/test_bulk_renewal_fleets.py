@@ -32,6 +32,7 @@ BULK_RENEW = "/api/v1/certificates/bulk-renew"
 )
 async def test_bulk_renewal_fleets(load: Load, certctl: Certctl, size: int) -> None:
     await certctl.certificates()
+    await certctl.forget_entered()
     owners = list((await certctl.certificates_by_owner()).items())
     calls = load.planned_iterations(rate=BY_OWNER, duration=DURATION)
     if calls > len(owners):
@@ -43,6 +44,8 @@ async def test_bulk_renewal_fleets(load: Load, certctl: Certctl, size: int) -> N
     await certctl.enlarge_fleet(CERTIFICATES + (size - CERTIFICATES) * calls // len(owners))
     by_owner_name, by_team_name = (f"by-{whose}-{size // 1000}k" for whose in ("owner", "team"))
     jobs = load.ledger("renewal jobs")
+    # An answer that came and is wrong is no failure of the kind of which some are allowed.
+    wrong = {by_owner_name: 0, by_team_name: 0}
 
     async def by_owner(iteration: Iteration) -> None:
         owner, wanted = owners[iteration.index]
@@ -50,10 +53,9 @@ async def test_bulk_renewal_fleets(load: Load, certctl: Certctl, size: int) -> N
             iteration.expect(response, 200)
             answer = await response.json()
         enqueued = {job["certificate_id"]: job["job_id"] for job in answer.get("enqueued_jobs", ())}
-        iteration.check(
-            answer["total_enqueued"] == len(wanted) and enqueued.keys() == set(wanted),
-            "the owner's oldest certificates are enqueued, and no others",
-        )
+        is_right = answer["total_enqueued"] == len(wanted) and enqueued.keys() == set(wanted)
+        wrong[by_owner_name] += not is_right
+        iteration.check(is_right, "the owner's oldest certificates are enqueued, and no others")
         for certificate, job in enqueued.items():
             jobs.acknowledged(f"{job} of {certificate}")
 
@@ -62,10 +64,13 @@ async def test_bulk_renewal_fleets(load: Load, certctl: Certctl, size: int) -> N
         async with iteration.client.post(BULK_RENEW, json=WHOLE_TEAM) as response:
             iteration.expect(response, 200)
             answer = await response.json()
-        iteration.check(
+        is_right = (
             answer["total_matched"] == answer["total_skipped"] == PAGE
-            and answer["total_enqueued"] == answer["total_failed"] == 0,
-            "of the whole team the oldest certificates are looked at, and all are skipped",
+            and answer["total_enqueued"] == answer["total_failed"] == 0
+        )
+        wrong[by_team_name] += not is_right
+        iteration.check(
+            is_right, "of the whole team the oldest certificates are looked at, and all are skipped"
         )
 
     async def prove(result: RunResult) -> int:
@@ -98,6 +103,7 @@ async def test_bulk_renewal_fleets(load: Load, certctl: Certctl, size: int) -> N
         assert result[name].p95 < seconds(2)
         assert result[name].p99 < seconds(5)
         assert result[name].error_rate < 0.01
+        result.integrity(f"wrong answers of {name}", actual=wrong[name], expected=0)
     enqueued = await prove(result)
     result.integrity(
         "certificates in RenewalInProgress",

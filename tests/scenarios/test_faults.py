@@ -3,8 +3,9 @@
 The shipped scenarios run as a user runs them, against a reference server with faults. To start a stack
 takes longer than a load, and the server is started anew before each scenario anyway: so runs share a
 session, in which the server has other faults each time. Several sessions run at once, whose limits of
-durations are wide. Where a latency is looked for, nothing runs beside it, and a run whose load could not be
-offered, as others had the processors, says nothing of a fault: it is made once more, by itself.
+durations are wide. Where a latency is looked for, or the load takes most of the machine, nothing runs
+beside it. A run whose load could not be offered, as others had the processors, says nothing of a fault: it
+is made once more, by itself.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,7 @@ from tests.scenarios import (
 from tests.scenarios.caught import LATENCY, STACK, Caught, Run
 from tests.scenarios.fault_session import Plan, plan_arguments
 from tests.scenarios.faults_acme import ENROLMENT
+from tests.scenarios.faults_agents import DAY
 from tests.scenarios.faults_scale import STORM
 from tests.scenarios.inner import ROOT, Outcome, Scenario, run_scenarios
 
@@ -58,6 +61,16 @@ AT_ONCE = 2
 #: Of a session. One that has all of them would be left to run by itself.
 SESSION_LOADS = 16
 INVALID = "generator invalid"
+#: Whose load half of a machine does not offer.
+HEAVY = frozenset({DAY})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """Scenarios that run without any fault."""
+
+    transport: str
+    names: tuple[str, ...]
 
 
 class Sessions:
@@ -65,19 +78,20 @@ class Sessions:
 
     Args:
         runs: The runs with faults that are asked for.
-        controls: The transports for which the scenarios are to run without any.
+        controls: Those that are asked for without any.
         folder: Makes a new folder.
     """
 
     def __init__(
-        self, runs: Sequence[Run], controls: Sequence[str], folder: Callable[[], Path]
+        self, runs: Sequence[Run], controls: Sequence[Control], folder: Callable[[], Path]
     ) -> None:
         self._folder = folder
         self._pool = ThreadPoolExecutor(AT_ONCE)
         # What takes longest begins.
         self._controls = {
-            transport: self._pool.submit(run_without_faults, transport, folder())
-            for transport in controls
+            control: self._pool.submit(run_without_faults, control, folder())
+            for control in controls
+            if HEAVY.isdisjoint(control.names)
         }
         self._made: dict[Run, Future[Outcome]] = {}
         for together in _sessions([run for run in runs if not _is_late(run)]):
@@ -100,13 +114,14 @@ class Sessions:
             said = self._said(run, scenario)
         return said
 
-    def without_faults(self, transport: str) -> Outcome:
+    def without_faults(self, control: Control) -> Outcome:
         """What comes of the scenarios without a fault."""
-        outcome = self._controls[transport].result()
-        if outcome.status != pytest.ExitCode.OK and INVALID in outcome.output:
-            self._wait_for_all()
-            outcome = run_without_faults(transport, self._folder())
-        return outcome
+        if control in self._controls:
+            outcome = self._controls[control].result()
+            if outcome.status == pytest.ExitCode.OK or INVALID not in outcome.output:
+                return outcome
+        self._wait_for_all()
+        return run_without_faults(control, self._folder())
 
     def _said(self, run: Run, scenario: str) -> Scenario:
         outcome = self._made[run].result()
@@ -129,14 +144,14 @@ def sessions(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Sessions]:
     runs: dict[Run, None] = {}
-    controls: dict[str, None] = {}
+    controls: dict[Control, None] = {}
     for item in request.session.items:
         if isinstance(item, pytest.Function) and item.path == request.path:
             parameters = item.callspec.params if hasattr(item, "callspec") else {}
             if isinstance(run := parameters.get("run"), Run):
                 runs[run] = None
-            elif isinstance(transport := parameters.get("transport"), str):
-                controls[transport] = None
+            elif isinstance(control := parameters.get("control"), Control):
+                controls[control] = None
     sessions = Sessions(list(runs), list(controls), lambda: tmp_path_factory.mktemp("results"))
     try:
         yield sessions
@@ -148,7 +163,8 @@ def _sessions(runs: Iterable[Run]) -> Iterator[Sequence[Run]]:
     """The runs of each session: alike in what a session has only one of, and not too many."""
     alike: dict[object, list[Run]] = {}
     for run in runs:
-        alike.setdefault(run if _is_alone(run) else (run.transport, run.preflight), []).append(run)
+        key = run if _is_alone(run) else (run.transport, run.preflight, _is_timed(run))
+        alike.setdefault(key, []).append(run)
     for group in alike.values():
         session: list[Run] = []
         for run in group:
@@ -165,6 +181,10 @@ def _is_alone(run: Run) -> bool:
 
 
 def _is_late(run: Run) -> bool:
+    return _is_timed(run) or not HEAVY.isdisjoint(run.scenarios)
+
+
+def _is_timed(run: Run) -> bool:
     return any(caught.by == LATENCY for caught in run.caught)
 
 
@@ -197,7 +217,7 @@ def run_together(runs: Sequence[Run], results: Path) -> Outcome:
     return run_scenarios(
         list(plan),
         *SHORT,
-        *plan_arguments(plan, results / "plan.json", wide=not any(map(_is_late, runs))),
+        *plan_arguments(plan, results / "plan.json", wide=not any(map(_is_timed, runs))),
         results=results,
         transport=runs[0].transport,
         preflight=runs[0].preflight,
@@ -205,21 +225,25 @@ def run_together(runs: Sequence[Run], results: Path) -> Outcome:
     )
 
 
-def scenarios_of(transport: str) -> Sequence[str]:
-    """All that are to catch a fault with this transport."""
-    return list(
-        dict.fromkeys(name for run in RUNS if run.transport == transport for name in run.scenarios)
-    )
+def _controls() -> Iterator[Control]:
+    """All scenarios that are to catch a fault, with each transport; those that are heavy by themselves."""
+    for transport in ("aiohttp", "fast"):
+        names = dict.fromkeys(
+            name for run in RUNS if run.transport == transport for name in run.scenarios
+        )
+        for heavy in (False, True):
+            some = tuple(name for name in names if (name in HEAVY) == heavy)
+            if some:
+                yield Control(transport=transport, names=some)
 
 
-def run_without_faults(transport: str, results: Path) -> Outcome:
-    names = scenarios_of(transport)
-    plan: Plan = {name: {"none": {}} for name in names}
+def run_without_faults(control: Control, results: Path) -> Outcome:
+    plan: Plan = {name: {"none": {}} for name in control.names}
     return run_scenarios(
-        names,
+        control.names,
         *plan_arguments(plan, results / "plan.json", wide=True),
         results=results,
-        transport=transport,
+        transport=control.transport,
     )
 
 
@@ -231,12 +255,18 @@ def test_a_fault_fails_its_scenario(run: Run, caught: Caught, sessions: Sessions
         assert said.summary["state"] == "failed"
 
 
-@pytest.mark.parametrize("transport", ["aiohttp", "fast"])
-def test_without_a_fault_the_scenarios_pass(transport: str, sessions: Sessions) -> None:
+@pytest.mark.parametrize(
+    "control",
+    [
+        pytest.param(control, id=f"{control.transport}{'-heavy' * bool(HEAVY & {*control.names})}")
+        for control in _controls()
+    ],
+)
+def test_without_a_fault_the_scenarios_pass(control: Control, sessions: Sessions) -> None:
     """But for latencies, which nothing that runs beside them may change: quick runs hold those."""
-    outcome = sessions.without_faults(transport)
+    outcome = sessions.without_faults(control)
     assert outcome.status == pytest.ExitCode.OK, outcome.output
-    for name in scenarios_of(transport):
+    for name in control.names:
         summary = outcome.of(name, "none").summary
         assert summary is not None
         assert summary["state"] == "passed"

@@ -221,13 +221,17 @@ class TestAnyWork:
             "agents",
             database,
             Counted("SELECT count(*) FROM agents"),
-            wanted=lambda: 0,
+            wanted=lambda: 1,
             every="10ms",
         )
         await backlog.begin()
         await database.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        await database.execute(
+            "INSERT INTO agents (id, name, hostname, status, api_key_hash)"
+            " VALUES ('ag-1', 'a', 'h', 'Online', '')"
         )
         assert (await ended(backlog)).fault is None
 

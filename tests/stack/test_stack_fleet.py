@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_certload.certctl.api import Certctl
-from pytest_certload.certctl.enlarge import enlarge
+from pytest_certload.certctl.enlarge import enlarge, shrink
 from pytest_certload.database import SessionDatabase
 from pytest_certload.stack.seed import apply_seed, read_seed, verify_seed
 
@@ -39,6 +39,8 @@ async def test_a_fleet_of_each_size_and_a_page_before_it(certctl_database: str) 
     owned = "SELECT count(*) FROM managed_certificates WHERE owner_id = 'o-loadtest-007'"
     assert await database.fetchval(owned) == 52
     assert not await database.fetchval("SELECT count(*) FROM jobs")
+    await shrink(database)
+    assert await database.fetchval(count) == 10_000
 
 
 async def test_a_larger_fleet_grows_old_and_stays_what_the_seeds_say(certctl_database: str) -> None:

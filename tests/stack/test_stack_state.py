@@ -23,6 +23,18 @@ INSERT INTO agents SELECT generate_series(1, 100);
 """
 
 
+def _altered(what: str, of: str = "DATABASE") -> str:
+    """An SQL statement that alters the database that one is connected to; quotes of ``what`` twice."""
+    return f"DO $$ BEGIN EXECUTE format('ALTER {of} %I {what}', current_database()); END $$"
+
+
+SETTINGS = (
+    _altered("SET work_mem = ''7MB''"),
+    _altered("SET search_path = public, pg_temp"),
+    _altered("SET jit = off", of="ROLE CURRENT_USER IN DATABASE"),
+)
+
+
 class Recorder:
     """A server that does nothing but note what is asked of it."""
 
@@ -86,7 +98,7 @@ def said() -> list[str]:
 @pytest.fixture
 def dsn(empty_database: str, tmp_path: Path) -> str:
     (tmp_path / "1.sql").write_text(SEED)
-    run(empty_database, SEED)
+    run(empty_database, SEED, *SETTINGS)
     return empty_database
 
 
@@ -157,15 +169,10 @@ def test_what_counts_from_now_is_brought_up_to_date_and_nothing_is_left_to_autov
 
 
 def test_what_belongs_to_the_database_itself_is_kept(state: SeededState, dsn: str) -> None:
-    run(
-        dsn,
-        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET work_mem = ''7MB''', current_database());"
-        "EXECUTE format('ALTER DATABASE %I SET search_path = public, pg_temp', current_database());"
-        "EXECUTE format('ALTER ROLE CURRENT_USER IN DATABASE %I SET jit = off', current_database());"
-        "END $$",
-    )
+    run(dsn, _altered("SET work_mem = ''9MB''"), _altered("SET enable_seqscan = off"))
     state.restore()
     assert run(dsn, "SHOW work_mem") == "7MB"
+    assert run(dsn, "SHOW enable_seqscan") == "on", "a test's setting is not the next one's"
     assert run(dsn, "SHOW search_path") == "public, pg_temp"
     assert run(dsn, "SHOW jit") == "off"
     mark = (
