@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from pytest_certload.errors import ScaleFailure, StackDied
 from pytest_certload.proof.processes import PartDeath
 from pytest_certload.stack.processes import last_lines
+from pytest_certload.units import seconds
+from pytest_certload.verdict.policy import Policy
 from pytest_certload.verdict.result import RunResult
 
 __all__ = ["Aftermath", "Question"]
@@ -16,6 +19,8 @@ __all__ = ["Aftermath", "Question"]
 Question = Callable[[RunResult], Awaitable[object]]
 
 _QUESTION_SECONDS = 5.0
+#: So long a question waits for what may still come: there must be time to tell what did not.
+_EFFECTS_SECONDS = 2.0
 
 
 class Aftermath:
@@ -52,6 +57,10 @@ class Aftermath:
             took = asyncio.get_running_loop().time() - begun
             self._notes.append(f"Postgres was started again on its data, which took {took:.1f} s")
         self._say(self._notes[-1].splitlines()[0])
+
+    def policy(self, policy: Policy) -> Policy:
+        """How a load is judged that a death has ended: what is missing is not waited for as long as else."""
+        return replace(policy, effects_limit=min(policy.effects_limit, seconds(_EFFECTS_SECONDS)))
 
     async def failure(
         self, deaths: Sequence[PartDeath], result: RunResult, *, before: int, after: int
@@ -93,5 +102,7 @@ class Aftermath:
             self._notes.append(f"what survived: no answer within {_QUESTION_SECONDS:g} s")
         except ScaleFailure as breach:
             self._notes.append(f"what survived: {breach}")
-        except Exception as error:  # noqa: BLE001 - whatever it is stands in the failure
+        except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - pytest.fail(), too, stands in the failure
             self._notes.append(f"what survived: {type(error).__name__}: {error}")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -48,6 +48,8 @@ class Run:
     Attributes:
         nodeid: The test's node id.
         name: The scenario's, unique in the session.
+        given: As the test called it.
+        lasting: The name under which it is kept beyond the session: that of its first attempt.
         executor, parameters: As in ``RunRecord``.
         reduced: What the options changed, or the server cannot do.
         stack: What it runs on.
@@ -65,6 +67,8 @@ class Run:
 
     nodeid: str
     name: str
+    given: str
+    lasting: str
     executor: str
     parameters: Mapping[str, str | int | float]
     reduced: tuple[str, ...]
@@ -84,6 +88,10 @@ class Run:
     def record(self) -> RunRecord:
         """The document that every report is written from, without secrets."""
         return self.redactor.record(self._record())
+
+    def lasting_record(self) -> RunRecord:
+        """The same, as baselines have it: a test that is run again is compared with what it was saved as."""
+        return replace(self.record(), scenario=self.lasting)
 
     def _record(self) -> RunRecord:
         result = self.result
@@ -197,6 +205,7 @@ class Bookkeeper:
             nobody watches.
         announce: Says a line to whoever watches the session.
         ledgers: Those of each test, by its node id.
+        over: The tests, by their node ids, whose runs have their verdict.
         redactor: Takes secrets out of all that is written.
         dead_stack: How the session's stack died, and in which test; None: it lives.
         awaited: The thresholds of each test's marker, by its node id, that no run of it had figures for.
@@ -212,16 +221,23 @@ class Bookkeeper:
     ledgers: dict[str, list[Ledger]] = field(default_factory=dict)
     awaited: dict[str, list[Threshold]] = field(default_factory=dict)
     met: set[Threshold] = field(default_factory=set)
+    over: set[str] = field(default_factory=set)
     _names: set[str] = field(default_factory=set)
+    _lasting: dict[tuple[str, str, int], str] = field(default_factory=dict)
+    _begun: set[str] = field(default_factory=set)
 
     def unique_name(self, wanted: str) -> str:
         """The name, with a number when it is taken: two runs never share a summary file."""
-        wanted = self.redactor.name(wanted)
-        name, number = wanted, 2
-        while name in self._names:
-            name, number = f"{wanted}-{number}", number + 1
+        name = _free(self.redactor.name(wanted), self._names)
         self._names.add(name)
         return name
+
+    def lasting_name(self, nodeid: str, given: str) -> str:
+        """The name of a test's next run that an earlier attempt of the test had, too."""
+        which = (nodeid, given, sum(run.given == given for run in self.of_test(nodeid)))
+        if which not in self._lasting:
+            self._lasting[which] = _free(self.redactor.name(given), self._lasting.values())
+        return self._lasting[which]
 
     def records(self) -> list[RunRecord]:
         """Of every run that has figures."""
@@ -241,7 +257,13 @@ class Bookkeeper:
         for run in self.of_test(nodeid):
             run.superseded = True
         self.ledgers.pop(nodeid, None)
+        self.over.discard(nodeid)
         self.awaited[nodeid] = list(thresholds)
+        self._begun.add(nodeid)
+
+    def has_begun(self, nodeid: str) -> bool:
+        """Whether a test has asked for load."""
+        return nodeid in self._begun
 
     def run_of(self, measure: Measure) -> Run | None:
         """The run that a figure comes from."""
@@ -361,10 +383,10 @@ class Bookkeeper:
                     "float(…) with what is no condition"
                 )
         judged_together = {
-            id(part)
+            id(part): result.judged_of(scenario)
             for result in results
-            if isinstance(result, CombinedResult) and result.judges_all_errors
-            for part in result.scenarios.values()
+            if isinstance(result, CombinedResult)
+            for scenario, part in result.scenarios.items()
         }
         for run in runs:
             result = run.result
@@ -387,7 +409,7 @@ class Bookkeeper:
                     "nothing was asked: is an `await` missing there? If it speaks by a client of its "
                     "own, say so: load.…(…, must_be_answered=False)"
                 )
-            errors = 0 if id(result) in judged_together else result.unjudged_errors()
+            errors = result.unjudged_errors(judged_together.get(id(result), ()))
             if errors:
                 return (
                     f"{errors:,} of {result.summary.count:,} iterations of scenario "
@@ -395,9 +417,22 @@ class Bookkeeper:
                     "add `assert result.error_rate < …`"
                 )
         for ledger in self.ledgers.pop(nodeid, ()):
-            if not ledger.compared:
+            noted = len(ledger.acknowledgements)
+            if ledger.compared is None:
                 return (
                     f"ledger {ledger.name} was compared with nothing, so it proves nothing: add "
                     "`await result.effects(ledger, database, sql)`, `result.sightings(…)` or `result.traces(…)`"
                 )
+            if ledger.compared < noted:
+                return (
+                    f"ledger {ledger.name} was compared when it had {ledger.compared:,} of {noted:,} "
+                    "acknowledgements: compare it once the last load that notes into it is over"
+                )
         return None
+
+
+def _free(wanted: str, taken: Collection[str]) -> str:
+    name, number = wanted, 2
+    while name in taken:
+        name, number = f"{wanted}-{number}", number + 1
+    return name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import pytest
 
 from pytest_certload import gate
 from pytest_certload.face import FACE
+from pytest_certload.names import name_of_test
 
 if TYPE_CHECKING:
     from pytest_certload.certctl.api import Certctl
@@ -71,6 +71,14 @@ def load(request: pytest.FixtureRequest) -> Load:
     elif "certload_stack" in request.fixturenames:
         stack = request.getfixturevalue("certload_stack")
         assert stack is not None
+        may_be_kept = stack.restore is None or mark.state == "keep"
+        if not may_be_kept and not gate.uses_load(request.node):
+            # Before a test that asks for it as it runs, nothing was put back or started for it.
+            pytest.fail(
+                "the test makes load on the stack and asks for `load` only while it runs, when it is too late "
+                "to put the stack into its state: let the test, or a fixture of it, have `load` as a parameter",
+                pytrace=False,
+            )
         endpoint = stack.endpoint
         database = None if stack.dsn is None else SessionDatabase(stack.dsn)
         description = stack.describe()
@@ -83,7 +91,7 @@ def load(request: pytest.FixtureRequest) -> Load:
     return Load(
         face.runs.bookkeeper,
         nodeid=request.node.nodeid,
-        name=mark.name or _scenario_name(request.node.name),
+        name=mark.name or name_of_test(request.node.name),
         endpoint=endpoint,
         stack=description,
         processes=partial(ProcessWitness, stack, say=face.voice.announce),
@@ -94,12 +102,6 @@ def load(request: pytest.FixtureRequest) -> Load:
         server_env=server_env,
         checks=checks,
     )
-
-
-def _scenario_name(test_name: str) -> str:
-    """``test_agent_storm[5-a]`` → ``agent-storm-5-a``."""
-    name = re.sub(r"[^A-Za-z0-9.]+", "-", test_name.removeprefix("test_"))
-    return name.strip("-") or "load"
 
 
 @pytest.fixture(scope="session")

@@ -248,7 +248,12 @@ def check_item(item: pytest.Item) -> None:
         except ConfigurationError as error:
             raise pytest.UsageError(str(error)) from None
     function = getattr(item, "function", None)
-    if uses_load(item) and function is not None and not inspect.iscoroutinefunction(function):
+    # A fixture that asks for it may await the load, and hand its result to a plain function.
+    if (
+        function is not None
+        and not inspect.iscoroutinefunction(function)
+        and "load" in inspect.signature(function).parameters
+    ):
         raise pytest.UsageError(
             f"{item.nodeid}: a test that makes load must be async, or nothing is ever awaited; "
             f"write `async def {function.__name__}(…)`"

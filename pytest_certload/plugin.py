@@ -76,6 +76,7 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Refuse load in a worker that has neighbours, and on a stack that has died; begin on the seeded state."""
     face = item.config.stash[FACE]
+    face.verdicts.begin()
     face.selection.refuse_worker(item)
     face.keeper.refuse_dead_stack(item)
     face.keeper.restore_state(item)
@@ -95,10 +96,11 @@ def pytest_fixture_setup(
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     """A load test that raised nothing must still have proven something, and be as good as its baseline."""
-    yield
-    face = item.config.stash[FACE]
-    face.verdicts.require_proof(item)
-    face.verdicts.require_baseline(item)
+    verdicts = item.config.stash[FACE].verdicts
+    with verdicts.calling():
+        yield
+    verdicts.require_proof(item)
+    verdicts.require_baseline(item)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -107,10 +109,14 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Give the runs their verdict before the report is made, and their words after."""
     face = item.config.stash[FACE]
-    problem = face.verdicts.close_runs(item, call) if call.when == "call" else None
-    if call.when == "call":
+    problem = None
+    ended = face.verdicts.take_end(call)
+    if ended:
+        problem = face.verdicts.close_runs(item, call)
         face.outputs.push()
     report = yield
+    if call.when == "call" and not ended:
+        face.verdicts.note_part(report)
     face.words.explain(item, call, report)
     if problem is not None:
         report.outcome = "failed"

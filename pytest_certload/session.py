@@ -6,7 +6,6 @@ Nothing in here knows pytest: node ids and settings come in as plain data.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -36,8 +35,15 @@ from pytest_certload.engine.scenario import (
 )
 from pytest_certload.engine.traffic import Traffic
 from pytest_certload.engine.watchdog import SelfReport, Watchdog
-from pytest_certload.errors import ConfigurationError, InvalidRun, ReportError, ScenarioError
+from pytest_certload.errors import (
+    ConfigurationError,
+    InvalidRun,
+    ReportError,
+    ScaleFailure,
+    ScenarioError,
+)
 from pytest_certload.limits import arrival_rate, descriptors, memory, ports, together
+from pytest_certload.names import check_scenario_name
 from pytest_certload.options import Settings
 from pytest_certload.proof.findings import CheckFinding, Proof
 from pytest_certload.proof.ledger import Ledger
@@ -110,6 +116,7 @@ class Load:
         self._aftermath = Aftermath(revive, bookkeeper.announce)
         self._watching: list[Witness] = []
         self._traffic: list[Traffic] = []
+        self._busy = False
 
     @property
     def runs(self) -> list[Run]:
@@ -292,6 +299,24 @@ class Load:
             ReportError: The summary cannot be written.
         """
         __tracebackhide__ = True
+        if self._busy:
+            raise ConfigurationError(
+                "a load of this test runs still, and two at once measure each other; await it first, or let "
+                "one load have both: load.run(Scenario(…), Scenario(…))"
+            )
+        if self._nodeid in self._bookkeeper.over:
+            raise ConfigurationError(
+                "the test is over and has its verdict, so nothing would judge this load; make it in the "
+                "test, or in a fixture before its yield"
+            )
+        self._busy = True
+        try:
+            return await self._make(scenarios, options)
+        finally:
+            self._busy = False
+
+    async def _make(self, scenarios: Sequence[Scenario], options: RunOptions) -> RunResult:
+        __tracebackhide__ = True
         _check_loop()
         _check_scenarios(scenarios)
         checked = CheckedOptions(**options)
@@ -347,6 +372,7 @@ class Load:
                 )
                 run = self._open(
                     scenario.name,
+                    scenarios[position].name,
                     scenario.executor,
                     reduced,
                     described(endpoint.base_url),
@@ -377,6 +403,7 @@ class Load:
                 name=self._name,
                 policy=self._policy,
                 keep_samples=keep_samples,
+                given={run.name: run.given for run, _ in runs},
             )
             try:
                 async with looking_on(witnesses, proof):
@@ -385,30 +412,34 @@ class Load:
                         generator, before = await _watched(engines, clock, processes, early_end)
                     if processes.deaths:
                         await self._aftermath.revive(processes.deaths)
-            except asyncio.CancelledError:
+            except asyncio.CancelledError as error:
                 why = "interrupted before the load was over: the figures are partial"
-                self._keep(runs, "interrupted", why)
+                self._keep(runs, "interrupted", why, error)
                 raise
             except Exception as error:
                 begun = [(run, engine) for run, engine in runs if engine.begun]
                 reason = (str(error).splitlines() or [""])[0]
                 why = f"the load ended with {type(error).__name__}: {reason}; the figures are those until then"
-                try:
-                    self._keep(begun, "failed", why)
-                except ReportError as unwritten:
-                    error.add_note(str(unwritten))
+                self._keep(begun, "failed", why, error)
+                if processes.deaths:
+                    self._note_death(processes.deaths)
+                    error.add_note(", ".join(map(str, processes.deaths)))
                 raise
+        # Nothing more comes of the dead.
+        policy = self._aftermath.policy(self._policy) if processes.deaths else self._policy
         for run, engine in runs:
             run.result = RunResult(
                 replace(engine.report(), generator=generator),
                 run.proof,
-                self._policy,
+                policy,
+                given=run.given,
             )
         if len(runs) > 1:
             unique = self._bookkeeper.unique_name(self._name)
             notes = dict.fromkeys(note for run, _ in runs for note in run.reduced)
             together = self._open(
                 unique,
+                self._name,
                 None,
                 tuple(notes),
                 described(", ".join(dict.fromkeys(e.base_url for e in endpoints))),
@@ -424,9 +455,7 @@ class Load:
             begins = min(s.start + s.executor.warm_up for s, _ in scaled)
             if begins:
                 together.parameters = {"start_seconds": begins / 1e9}
-            together.result = CombinedResult(
-                results, together.proof, self._policy, name=together.name
-            )
+            together.result = CombinedResult(results, together.proof, policy, name=together.name)
             judged = [together, *(run for run, _ in runs)]
         else:
             judged = [runs[0][0]]
@@ -438,12 +467,29 @@ class Load:
         self._judge(judged, checked, early_end)
         return result
 
-    def _keep(self, runs: Sequence[tuple[Run, ScenarioRun]], state: str, why: str) -> None:
-        """Write what there is of runs that were not brought to their end."""
+    def _keep(
+        self,
+        runs: Sequence[tuple[Run, ScenarioRun]],
+        state: str,
+        why: str,
+        error: BaseException,
+    ) -> None:
+        """Write what there is of runs that were not brought to their end, which is what an error has ended."""
         for run, engine in runs:
             run.state, run.failure = state, why
-            run.result = RunResult(engine.report(), run.proof, self._policy)
-            self._bookkeeper.save(run)
+            run.result = RunResult(engine.report(), run.proof, self._policy, given=run.given)
+        self._save([run for run, _ in runs], error)
+
+    def _save(self, runs: Sequence[Run], error: BaseException) -> None:
+        """Write runs; that they cannot be written is noted at the error that is about to be raised."""
+        for run in runs:
+            try:
+                self._bookkeeper.save(run)
+            except ReportError as unwritten:
+                error.add_note(str(unwritten))
+
+    def _note_death(self, deaths: Sequence[PartDeath]) -> None:
+        self._bookkeeper.dead_stack = f"{deaths[0]}, in {self._nodeid}"
 
     async def _mourn(
         self,
@@ -460,10 +506,9 @@ class Load:
             StackDied: Always.
         """
         __tracebackhide__ = True
-        self._bookkeeper.dead_stack = f"{deaths[0]}, in {self._nodeid}"
+        self._note_death(deaths)
         failure = await self._aftermath.failure(deaths, result, before=before, after=after)
-        for run in runs:
-            self._bookkeeper.save(run)
+        self._save(runs, failure)
         raise failure
 
     async def _preflight(
@@ -544,6 +589,7 @@ class Load:
     def _open(
         self,
         name: str,
+        given: str,
         executor: Executor | None,
         reduced: tuple[str, ...],
         stack: Mapping[str, str],
@@ -552,6 +598,8 @@ class Load:
         run = Run(
             nodeid=self._nodeid,
             name=name,
+            given=given,
+            lasting=self._bookkeeper.lasting_name(self._nodeid, given),
             executor="combined" if executor is None else executor.kind,
             parameters={} if executor is None else dict(executor.parameters),
             reduced=reduced,
@@ -592,11 +640,16 @@ class Load:
                 run.reduced = (*run.reduced, ended)
             else:
                 run.validity = diagnose(run.result.report, allow_dropped=options.allow_dropped)
-            self._bookkeeper.save(run)
+        try:
+            for run in runs:
+                _judge_run(run)
+            if ended:
+                raise missed({runs[0].name: judgements}, before=f"{ended}: ")
+        except ScaleFailure as failure:
+            self._save(runs, failure)
+            raise
         for run in runs:
-            _judge_run(run)
-        if ended:
-            raise missed({runs[0].name: judgements}, before=f"{ended}: ")
+            self._bookkeeper.save(run)
 
     def _where(self, scenario: Scenario, options: CheckedOptions) -> Endpoint:
         settings = self._bookkeeper.settings
@@ -645,10 +698,7 @@ def _check_scenarios(scenarios: Sequence[Scenario]) -> None:
         raise ConfigurationError("load.run() needs a scenario: load.run(Scenario(…))")
     names = [scenario.name for scenario in scenarios]
     for name in names:
-        if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
-            raise ConfigurationError(
-                f"name: {name!r} is no scenario name; use letters, digits, - and _"
-            )
+        check_scenario_name(name)
         if names.count(name) > 1:
             raise ConfigurationError(
                 f"name: {name!r} is the name of {names.count(name)} scenarios of one run; "

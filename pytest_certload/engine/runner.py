@@ -62,6 +62,7 @@ class WorkerReport:
         unanswered: Of these, how many got no answer: their iteration failed or was unfinished, or the client
             sent them again by itself, as the connection was lost.
         unaccounted: Of those, how many there are beyond the one for which each failed iteration stands.
+        failed: Iterations that were started and did not succeed, or were not over in the end, warm-up included.
         scheduled: Iterations were due by the clock (the open model).
         generator: What the generator saw of itself; None when nobody watched.
     """
@@ -87,6 +88,7 @@ class WorkerReport:
     scheduled: bool
     requests: int = 0
     unanswered: int = 0
+    failed: int = 0
     unaccounted: int = 0
     generator: SelfReport | None = None
 
@@ -410,6 +412,7 @@ class ScenarioRun:
             scheduled=executor.scheduled,
             requests=self.traffic.sent,
             unanswered=self.traffic.unanswered,
+            failed=self.traffic.failed,
             unaccounted=self.traffic.unaccounted,
         )
 
@@ -463,6 +466,7 @@ def merge(reports: Mapping[str, WorkerReport], *, name: str) -> WorkerReport:
         scheduled=any(part.scheduled for part in parts),
         requests=sum(part.requests for part in parts),
         unanswered=sum(part.unanswered for part in parts),
+        failed=sum(part.failed for part in parts),
         unaccounted=sum(part.unaccounted for part in parts),
         generator=parts[0].generator,
     )

@@ -581,8 +581,11 @@ class RunContext:
                 end,
                 iteration.size,
             )
+            failed = outcome is not Outcome.OK
+            if failed:
+                self.traffic.failed += 1
             # That one of them had no answer is what a failed iteration stands for.
-            unaccounted = iteration._pending - (outcome is not Outcome.OK)
+            unaccounted = iteration._pending - failed
             if unaccounted > 0:
                 self.traffic.unaccounted += unaccounted
             if outcome is not Outcome.UNFINISHED:

@@ -20,14 +20,16 @@ class Traffic:
     Attributes:
         sent: Handed to the socket.
         statuses: How often each HTTP status came back.
+        failed: Iterations that did not succeed, or were not over in the end; not those that were dropped.
         unaccounted: Not answered, beyond the one for which each failed iteration stands: the client, or the
             iteration, sent them again.
     """
 
-    __slots__ = ("sent", "statuses", "unaccounted")
+    __slots__ = ("failed", "sent", "statuses", "unaccounted")
 
     def __init__(self) -> None:
         self.sent = 0
+        self.failed = 0
         self.unaccounted = 0
         self.statuses: dict[int, int] = {}
 
@@ -38,6 +40,7 @@ class Traffic:
         statuses: Counter[int] = Counter()
         for part in parts:
             whole.sent += part.sent
+            whole.failed += part.failed
             whole.unaccounted += part.unaccounted
             statuses.update(part.statuses)
         whole.statuses = dict(statuses)

@@ -39,7 +39,7 @@ class Outputs:
         """Remember a load test that failed beside its runs, as when it made none."""
         if not report.failed or not gate.is_scale(item):
             return
-        if report.when != "call" or not self._runs.of_test(item.nodeid):
+        if report.when == "teardown" or not self._runs.of_test(item.nodeid):
             crash = getattr(report.longrepr, "reprcrash", None)
             reason = str(report.longrepr) if crash is None else crash.message
             first = next(iter(reason.strip().splitlines()), "")
@@ -127,7 +127,7 @@ class Outputs:
         for run in runs:
             if run.state == "interrupted":
                 # Pytest makes no report of its test.
-                self._runs.wishes.leave_out(run.record())
+                self._runs.wishes.leave_out(run.lasting_record())
         lines += self._runs.wishes.closing_lines()
         where = files_line(relative([file for run in runs for file in run.files]))
         if where is not None:

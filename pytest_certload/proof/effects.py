@@ -107,6 +107,7 @@ async def look_up(
         limit: As long as something is missing it is read again, at most so long.
         began: When the measured window began, nanoseconds of the engine's clock.
     """
+    acknowledgements = len(ledger.acknowledgements)
     acknowledged = distinct(ledger.acknowledgements.keys)
     asked = distinct(ledger.asks.keys) if len(ledger.asks) else None
     pauses = Pauses(limit)
@@ -118,7 +119,7 @@ async def look_up(
         comparison = compare(acknowledged, asked, distinct(rows))
         if not len(comparison.lost) or not await pauses.another():
             break
-    ledger.compared = True
+    ledger.compared = acknowledgements
     lost = len(comparison.lost)
     strangers = comparison.strangers
     return EffectsFinding(

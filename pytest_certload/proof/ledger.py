@@ -81,7 +81,7 @@ class Ledger:
         name, repeats: The same.
         asks: What was asked for.
         acknowledgements: What was acknowledged.
-        compared: Whether it has been compared with the database.
+        compared: How many acknowledgements it had when it was compared with the database; None: never was.
 
     Raises:
         ConfigurationError: The name is none.
@@ -98,7 +98,7 @@ class Ledger:
         self.repeats = repeats
         self.asks = Log()
         self.acknowledgements = Log()
-        self.compared = False
+        self.compared: int | None = None
 
     def asked(self, key: object) -> None:
         """The iteration is about to ask for ``key``.

@@ -150,16 +150,23 @@ def operations(ledger: Ledger) -> Operations:
         & (key[earlier] == key[later])
         & (iteration[earlier] == iteration[later])
     )
-    if np.count_nonzero(paired) < len(answers):
-        alone = np.setdiff1d(np.flatnonzero(is_answer), later[paired])[0] - many
-        raise ConfigurationError(
-            f"ledger {ledger.name}: {answers.keys.shown(int(alone))} was acknowledged without being "
-            "asked for in the same iteration; call ledger.asked(key) before the request"
+    ask_of, answer_of = earlier[paired], later[paired]
+    if len(answer_of) < len(answers):
+        more, alone = _overlapping(
+            order, is_answer, key, iteration, taken=np.concatenate([ask_of, answer_of])
+        )
+        if alone is not None:
+            raise ConfigurationError(
+                f"ledger {ledger.name}: {answers.keys.shown(alone - many)} was acknowledged without being "
+                "asked for in the same iteration; call ledger.asked(key) before the request"
+            )
+        ask_of, answer_of = (
+            np.concatenate(pair) for pair in zip((ask_of, answer_of), more, strict=True)
         )
     entry = np.full(many, -1, dtype=np.int64)
-    entry[earlier[paired]] = later[paired] - many
+    entry[ask_of] = answer_of - many
     acknowledged = np.full(many, END, dtype=np.int64)
-    acknowledged[earlier[paired]] = moment[later[paired]]
+    acknowledged[ask_of] = moment[answer_of]
 
     order = np.lexsort((moment[:many], key[:many]))
     key, asked, acknowledged, entry = (
@@ -179,6 +186,40 @@ def operations(ledger: Ledger) -> Operations:
         settled=settled,
         keys=tuple(numbers),
     )
+
+
+def _overlapping(
+    order: Integers,
+    is_answer: NDArray[np.bool_],
+    key: Integers,
+    iteration: Integers,
+    *,
+    taken: Integers,
+) -> tuple[tuple[Integers, Integers], int | None]:
+    """Pair answers that do not follow their question at once, as another one of that key was in between.
+
+    Which answer belongs to which of them nobody knows: each takes the latest that is still open.
+
+    Returns:
+        Questions and their answers; and the first answer without any, None: each has one.
+    """
+    left = order[~np.isin(order, taken)]
+    asks: list[int] = []
+    answers: list[int] = []
+    still_open: list[int] = []
+    of: tuple[int, int] | None = None
+    for position in left.tolist():
+        where = (int(key[position]), int(iteration[position]))
+        if where != of:
+            of, still_open = where, []
+        if not is_answer[position]:
+            still_open.append(position)
+        elif still_open:
+            asks.append(still_open.pop())
+            answers.append(position)
+        else:
+            return (left[:0], left[:0]), position
+    return (np.array(asks, dtype=np.int64), np.array(answers, dtype=np.int64)), None
 
 
 def _latest(key: Integers, moment: Integers) -> Integers:
@@ -364,6 +405,7 @@ class Sightings:
             raise ConfigurationError(
                 "sightings: no load was watched; call load.watch(sightings) before the load"
             )
+        acknowledgements = len(ledger.acknowledgements)
         asked = operations(ledger)
         is_last = (asked.entry >= 0) & (asked.next_asked == END)
         pauses = Pauses(limit)
@@ -372,7 +414,7 @@ class Sightings:
             if not np.any(is_last & ~seen) or not await pauses.another():
                 break
             await self._read_once()
-        ledger.compared = True
+        ledger.compared = acknowledgements
         acknowledged = int(np.count_nonzero(asked.entry >= 0))
         told = int(np.count_nonzero(can_tell))
         present = int(np.count_nonzero(seen))

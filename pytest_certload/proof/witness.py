@@ -38,8 +38,11 @@ async def looking_on(witnesses: Sequence[Witness], proof: Proof) -> AsyncIterato
             begun.append(witness)
             await witness.begin()
         yield
-    except BaseException:
-        await _end(begun, proof, patience=_CUT_SHORT_SECONDS)
+    except BaseException as error:
+        try:
+            await _end(begun, proof, patience=_CUT_SHORT_SECONDS)
+        except Exception as another:  # noqa: BLE001 - the first one is the reason, and has this one as a note
+            error.add_note(f"and then {type(another).__name__}: {another}")
         raise
     # Nor does anybody wait long for what the dead have left undone.
     died = any(part.died_at is not None for part in proof.processes)

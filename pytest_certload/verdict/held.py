@@ -51,8 +51,8 @@ def judge_absent(result: RunResult, threshold: Threshold) -> Judgement:
 
 def _there(result: RunResult, threshold: Threshold) -> str:
     if threshold.scenario is not None:
-        names = getattr(result, "scenarios", None) or (result.name,)
-        if not any(threshold.names(name) for name in names):
+        names = getattr(result, "scenarios", None) or dict.fromkeys((result.given, result.name))
+        if threshold.scenario not in names:
             return f"no scenario {threshold.scenario!r} ran, only {', '.join(names)}"
     ran = ", ".join(result.steps) or "none"
     return f"step {threshold.step!r} was never finished; steps that were: {ran}"

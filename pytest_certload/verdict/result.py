@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -304,6 +304,7 @@ class RunResult(StepResult):
         report: The engine's raw account of the run.
         judgements: Every condition that was put on a figure, in order.
         proof: What has been found beside the answers.
+        given: The name that the test gave it: a later run of that name has a number behind its own.
     """
 
     def __init__(
@@ -311,6 +312,8 @@ class RunResult(StepResult):
         report: WorkerReport,
         proof: Proof | None = None,
         policy: Policy | None = None,
+        *,
+        given: str | None = None,
     ) -> None:
         policy = policy or Policy()
         judgements = Judgements(policy.undecided)
@@ -320,6 +323,7 @@ class RunResult(StepResult):
         self.judgements = judgements
         self._caught_up = False
         super().__init__(report, step=None, judgements=judgements)
+        self.given = self.name if given is None else given
         self._steps = {
             name: StepResult(report, step=name, judgements=judgements)
             for name in report.figures.steps
@@ -444,18 +448,16 @@ class RunResult(StepResult):
         window = self.report.duration.total_seconds
         return self._measure(count / window if window else None, Kind.RATE, metric)
 
-    @property
-    def judges_all_errors(self) -> bool:
-        """Whether a condition holds the errors of all iterations down."""
-        return None in self._steps_judged()
-
-    def unjudged_errors(self) -> int:
+    def unjudged_errors(self, elsewhere: Collection[str | None] = ()) -> int:
         """How many iterations failed in a way that no condition of the test holds down.
 
         A condition on the errors or the error rate of the run covers all of them, one on a step's
         covers those of that step.
+
+        Args:
+            elsewhere: Steps whose errors the result of all scenarios together holds down; None: all steps.
         """
-        judged = self._steps_judged()
+        judged = self._steps_judged() | set(elsewhere)
         if None in judged:
             return 0
         return self.report.figures.failed_elsewhere(name for name in judged if name is not None)
@@ -507,7 +509,7 @@ class RunResult(StepResult):
 
     def bearers(self, threshold: Threshold) -> Sequence[StepResult]:
         """Whose figures a threshold is about; none: it names a step or a scenario that is not here."""
-        if threshold.scenario is not None and not threshold.names(self.name):
+        if threshold.scenario not in (None, self.given, self.name):
             return ()
         if threshold.step is None:
             return (self,)
@@ -699,8 +701,7 @@ class RunResult(StepResult):
         Those that failed or were never over, and requests that were sent again without an answer, warm-up
         included: by so much may what is found in a database differ from what was acknowledged.
         """
-        failed = sum(error.count for error in self.report.errors) + self.report.unfinished
-        return failed + self.report.unaccounted
+        return self.report.failed + self.report.unaccounted
 
     def _hold(self, found: EffectsFinding, verdict: Verdict) -> None:
         __tracebackhide__ = True
@@ -794,6 +795,14 @@ class CombinedResult(RunResult):
         if name not in self.scenarios:
             raise KeyError(f"{name!r} is none of the scenarios {', '.join(self.scenarios)}")
         return self.scenarios[name]
+
+    def judged_of(self, scenario: str) -> set[str | None]:
+        """The steps of a scenario whose errors are held down here; None: all of them."""
+        judged = self._steps_judged()
+        if None in judged:
+            return {None}
+        begin = f"{scenario}."
+        return {name.removeprefix(begin) for name in judged if name and name.startswith(begin)}
 
     def bearers(self, threshold: Threshold) -> Sequence[StepResult]:
         """See ``RunResult.bearers``: a step is every scenario's that has one of that name."""

@@ -149,10 +149,6 @@ class Threshold:
             return f"{words} p{self.percent:g}"
         return f"{words} {self.statistic}" if self.statistic else words
 
-    def names(self, scenario: str) -> bool:
-        """Whether it is about that scenario: a later run of the same one has a number behind its name."""
-        return re.fullmatch(rf"{re.escape(self.scenario or '')}(-[0-9]+)?", scenario) is not None
-
 
 def parse_thresholds(value: object, *, name: str = "thresholds") -> tuple[Threshold, ...]:
     """Read thresholds in any of the forms in which k6 has them.
@@ -267,6 +263,11 @@ def _threshold(
         raise ConfigurationError(
             f"{where}: a count grows until the end, so abort_on_fail would end the load at its begin; "
             "leave it out"
+        )
+    if abort_on_fail and figure.attribute == "unanswered_rate":
+        raise ConfigurationError(
+            f"{where}: what is on its way has no answer yet, so abort_on_fail would end a load that goes "
+            "well; leave it out"
         )
     percent = 50.0 if aggregate == "med" else float(read["percent"]) if read["percent"] else None
     return Threshold(

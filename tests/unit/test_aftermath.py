@@ -13,6 +13,8 @@ from pytest_certload.aftermath import Aftermath
 from pytest_certload.errors import IntegrityFailed, StackError
 from pytest_certload.proof.findings import EffectsFinding, Proof
 from pytest_certload.proof.processes import PartDeath
+from pytest_certload.units import seconds
+from pytest_certload.verdict.policy import Policy
 from pytest_certload.verdict.result import RunResult
 
 SERVER = PartDeath(name="server", at=12.34, how="killed by SIGKILL", log="one\ntwo\n")
@@ -83,13 +85,17 @@ async def test_a_question_that_fails_is_told_and_the_others_are_asked() -> None:
     async def breaks(result: RunResult) -> None:
         raise OSError("no way")
 
+    async def fails(result: RunResult) -> None:
+        pytest.fail("not what I want")
+
     async def answers(result: RunResult) -> None:
         asked.append(result)
 
-    after.questions += [raises, breaks, answers]
+    after.questions += [raises, breaks, fails, answers]
     lines = await told(after, SERVER)
     assert "what survived: 3 jobs are lost" in lines
     assert "what survived: OSError: no way" in lines
+    assert "what survived: Failed: not what I want" in lines
     assert len(asked) == 1
 
 
@@ -103,6 +109,13 @@ async def test_a_question_without_an_answer_is_given_up(monkeypatch: pytest.Monk
 
     after.questions.append(hangs)
     assert "what survived: no answer within 0.05 s" in await told(after, SERVER)
+
+
+def test_a_question_has_time_to_tell_what_is_lost() -> None:
+    """What is missing is waited for as long as the limit says; a question is given up before."""
+    after = Aftermath()
+    assert after.policy(Policy()).effects_limit < seconds(aftermath._QUESTION_SECONDS)
+    assert after.policy(Policy(effects_limit=seconds(1))).effects_limit == seconds(1)
 
 
 class TestPostgres:

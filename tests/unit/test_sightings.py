@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pytest_certload.errors import ConfigurationError
 from pytest_certload.proof.ledger import Ledger, Log
 from pytest_certload.proof.sightings import (
+    END,
     NEVER,
     Operations,
     Reading,
@@ -171,6 +172,25 @@ class TestOperations:
         note(ledger.acknowledgements, "a", 1, 20)
         note(ledger.acknowledgements, "b", 1, 30)
         with pytest.raises(ConfigurationError, match=r"b was acknowledged without being asked for"):
+            operations(ledger)
+
+    def test_two_questions_for_one_key_at_once_have_an_answer_each(self) -> None:
+        """Two scenarios share the ledger, and each has an iteration of that number."""
+        ledger = Ledger("heartbeats")
+        for key, asked in (("b", 5), ("a", 10), ("a", 12), ("a", 14)):
+            note(ledger.asks, key, 1, asked)
+        for answered in (20, 22):
+            note(ledger.acknowledgements, "a", 1, answered)
+        found = operations(ledger)
+        pairs = zip(found.asked.tolist(), found.acknowledged.tolist(), strict=True)
+        assert sorted(pairs) == [(5, END), (10, END), (12, 22), (14, 20)]
+
+    def test_two_answers_to_one_question_are_one_too_many(self) -> None:
+        ledger = Ledger("heartbeats")
+        note(ledger.asks, "a", 1, 10)
+        for answered in (20, 22):
+            note(ledger.acknowledgements, "a", 1, answered)
+        with pytest.raises(ConfigurationError, match=r"a was acknowledged without being asked for"):
             operations(ledger)
 
     def test_of_an_empty_ledger(self) -> None:

@@ -65,6 +65,13 @@ def test_work_that_the_load_makes_did_not_wait() -> None:
     assert not found(0, 0, wanted=0).waited
 
 
+def test_of_no_work_nothing_is_proven() -> None:
+    nothing = found(0, 0, wanted=0)
+    assert nothing.fault == "none was wanted, so nothing is proven"
+    assert nothing.when_done(100) is None
+    assert not BacklogResult(nothing, Judgements()).done_after(100) < seconds(1000)
+
+
 class TestConditions:
     def test_are_held_and_kept(self) -> None:
         judgements = Judgements()
