@@ -22,6 +22,19 @@ import pytest_certload.session
 NEEDED_FROM_OUTSIDE = (ddsketch, np, pq, pytest_certload.clients.http, pytest_certload.session)
 
 
+#: A conftest by which no file can be put into its place once a test is called.
+FULL_DISK = """
+import errno, os
+import pytest_certload.report.whole_file as files
+
+def full(*args, **kwargs):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+def pytest_runtest_call(item):
+    files.os.replace = full
+"""
+
+
 @dataclass
 class Target:
     """Where the server listens, and what it was asked."""

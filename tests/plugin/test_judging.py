@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Target
+from .conftest import FULL_DISK, Target
 from .test_state import write
 
 LOAD = """
@@ -326,18 +326,7 @@ async def test_storm(load):
 def test_why_a_run_is_refused_is_told_on_a_full_disk_too(
     pytester: pytest.Pytester, target: Target
 ) -> None:
-    pytester.makeconftest(
-        """
-        import errno, os
-        import pytest_certload.report.whole_file as files
-
-        def full(*args, **kwargs):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-        def pytest_runtest_call(item):
-            files.os.replace = full
-        """
-    )
+    pytester.makeconftest(FULL_DISK)
     tests = """
 async def broken(iteration):
     raise KeyError("mine")

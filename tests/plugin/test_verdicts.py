@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .conftest import FULL_DISK
+
 if TYPE_CHECKING:
     from .conftest import Target
 
@@ -618,18 +620,7 @@ def test_a_refused_connection_is_an_error_and_no_crash(
 def test_a_full_disk_fails_the_test_and_loses_no_report(
     pytester: pytest.Pytester, target: Target
 ) -> None:
-    pytester.makeconftest(
-        """
-        import errno, os
-        import pytest_certload.report.whole_file as files
-
-        def full(*args, **kwargs):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-        def pytest_runtest_call(item):
-            files.os.replace = full
-        """
-    )
+    pytester.makeconftest(FULL_DISK)
     source = scale_test(target, GET.format(path="/x"), "assert result.error_rate < 0.01")
     pytester.makepyfile(test_it=source)
     result = pytester.runpytest_subprocess("-m", "scale", "--junitxml=out.xml")
