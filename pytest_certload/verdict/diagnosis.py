@@ -76,10 +76,15 @@ def _invalid(report: WorkerReport, allow_dropped: float) -> Iterator[str]:
         )
     elif report.started_in_window < _MOST * report.started:
         share = report.started_in_window / report.started
+        if report.backlog_peak:
+            why = f"as {report.in_flight_peak:,} were in flight (max_in_flight)"
+            remedy = "offer less, or allow more in flight"
+        else:
+            why = "though no one waited for a slot: the generator was held up"
+            remedy = "offer load for longer, or give the generator a machine with more to spare"
         yield (
             f"the offered load was offered late: {share:.0%} of {report.started:,} iterations began "
-            f"within the window, as {report.in_flight_peak:,} were in flight (max_in_flight), and the "
-            "rest after it; offer less, or allow more in flight"
+            f"within the window, {why}, and the rest after it; {remedy}"
         )
 
 

@@ -27,6 +27,8 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
     return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
+# Seconds for what comes at once, unless the machine is busy; well below the client's timeout.
+PATIENCE = 30
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -149,7 +151,7 @@ async def served(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIter
     finally:
         listener.close()
         if server.open:
-            _, late = await asyncio.wait(server.open, timeout=5)
+            _, late = await asyncio.wait(server.open, timeout=PATIENCE)
             for task in late:
                 task.cancel()
             assert not late, "a script never ended"
@@ -186,7 +188,7 @@ def client_of(
     scheme: str = "http",
     host: str = "127.0.0.1",
     connections: int = 10,
-    timeout: Duration = seconds(5),  # noqa: B008 - immutable
+    timeout: Duration = seconds(60),  # noqa: B008 - immutable
     **options: Any,
 ) -> Any:
     """A client of the server."""
@@ -197,6 +199,15 @@ def client_of(
         timeout=timeout,
         **options,
     )
+
+
+def overdue(client: Any) -> None:
+    """As if the time of all that the client has asked were over: no test need wait for it."""
+    deadlines = client._deadlines
+    for entry in list(deadlines._entries):
+        # One that is expired may have ended others.
+        if deadlines._entries.pop(entry, None) is not None:
+            entry.expire()
 
 
 @pytest.fixture(params=TRANSPORTS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import shutil
 import socket
 import ssl
@@ -12,7 +13,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,12 +49,17 @@ class Pebble:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody has now: Pebble does not tell which one it was given."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    """Ports that nobody has now: Pebble does not tell which one it was given.
+
+    Not the system's choice, which it may give to somebody else until Pebble begins to listen.
+    """
+    free: list[int] = []
+    for port in random.sample(range(20_000, 30_000), 1_000):
+        with suppress(OSError), closing(socket.create_server(("127.0.0.1", port))):
+            free.append(port)
+        if len(free) == count:
+            return free
+    raise AssertionError("a thousand ports are taken")
 
 
 @contextmanager
@@ -88,7 +94,9 @@ def pebble(folder: Path, authority: Authority, environment: Mapping[str, str]) -
             env={**os.environ, "PEBBLE_VA_NOSLEEP": "1", **environment},
         )
     try:
-        wait_for(port, process, log)
+        # Each begins to listen by itself.
+        for each in (port, management):
+            wait_for(each, process, log)
         yield Pebble(port=port, root=root_of(management, authority))
     finally:
         process.terminate()
@@ -168,7 +176,7 @@ async def enrol(
         transport,
         base_url=f"https://127.0.0.1:{server.port}",
         connections=count,
-        timeout=seconds(10),
+        timeout=seconds(PATIENCE),
         ca_path=authority.file,
         observer=current_iteration,
     ) as client:

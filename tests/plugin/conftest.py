@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import ddsketch
 import numpy as np
@@ -19,6 +22,7 @@ from aiohttp import web
 import pytest_certload.clients.http
 import pytest_certload.session
 
+INNER = Path(__file__).parents[1] / "inner"
 NEEDED_FROM_OUTSIDE = (ddsketch, np, pq, pytest_certload.clients.http, pytest_certload.session)
 
 
@@ -33,6 +37,23 @@ def full(*args, **kwargs):
 def pytest_runtest_call(item):
     files.os.replace = full
 """
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inner sessions, in whatever process, are not failed by a machine that is busy."""
+    monkeypatch.setenv("PYTEST_PLUGINS", "unhurried")
+    paths = [str(INNER), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+    monkeypatch.syspath_prepend(INNER)
+
+
+def eventually(condition: Callable[[], object], patience: float = 60) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < deadline, "that never came"
+        time.sleep(0.02)
 
 
 @dataclass

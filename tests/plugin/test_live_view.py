@@ -37,7 +37,7 @@ async def test_storm(load):
         async with iteration.client.get("/fine") as response:
             iteration.expect(response, 200)
 
-    result = await load.constant_arrival_rate(ask, rate=30, duration=2.2)
+    result = await load.constant_arrival_rate(ask, rate=30, duration={duration})
     assert result.p95 < seconds({limit})
     assert result.error_rate < 0.001
 
@@ -45,7 +45,7 @@ async def test_storm(load):
 def test_after():
     pass
 """
-LIVE = re.compile(r"storm  .*0:0\d/0:02")
+LIVE = re.compile(r"storm  .*\d:\d\d/\d:\d\d")
 _NOT_INHERITED = ("CI", "COLUMNS", "LINES", "PY_COLORS", "NO_COLOR", "FORCE_COLOR")
 
 
@@ -138,18 +138,28 @@ def drawn(seen: Seen) -> list[str]:
 @pytest.fixture(autouse=True)
 def shop(pytester: pytest.Pytester, target: Target) -> None:
     pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\nmarkers = slow\n")
-    pytester.makepyfile(test_it=TEST.format(url=target.base_url, limit=5))
+    sell(pytester, target)
 
 
-def test_it_is_drawn_each_second_and_leaves_nothing_behind(pytester: pytest.Pytester) -> None:
+def sell(
+    pytester: pytest.Pytester, target: Target, duration: float = 2.2, limit: float = 25
+) -> None:
+    pytester.makepyfile(test_it=TEST.format(url=target.base_url, duration=duration, limit=limit))
+
+
+def test_it_is_drawn_each_second_and_leaves_nothing_behind(
+    pytester: pytest.Pytester, target: Target
+) -> None:
+    sell(pytester, target, duration=5)
     seen = watch(pytester)
     assert len(drawn(seen)) >= 2
     assert re.search(r"in flight.*errors .*p50 .*p95 .*p99 ", seen.sent)
-    assert "/0:02" not in seen.text
+    assert "/0:05" in seen.sent
+    assert "/0:05" not in seen.text
     assert "\x1b[32m" in seen.sent
     assert "2 passed" in seen.rows[-2] + seen.rows[-1]
     begin = seen.rows.index("test_it.py")
-    assert seen.rows[begin + 1].startswith("certload: storm: 66 iterations are due")
+    assert seen.rows[begin + 1].startswith("certload: storm: 150 iterations are due")
     assert seen.rows[begin + 2] == "."
     assert re.fullmatch(r"test_it\.py \. +\[100%\]", seen.rows[begin + 3])
 
@@ -164,7 +174,8 @@ def test_pytest_goes_on_where_it_was(pytester: pytest.Pytester, arguments: tuple
         assert re.search(r"^test_it.py::test_storm PASSED", seen.text, re.MULTILINE)
 
 
-def test_what_is_logged_in_between_stays(pytester: pytest.Pytester) -> None:
+def test_what_is_logged_in_between_stays(pytester: pytest.Pytester, target: Target) -> None:
+    sell(pytester, target, duration=5)
     seen = watch(pytester, "-o", "log_cli=true")
     assert len(drawn(seen)) >= 2
     assert re.search(r"^WARNING +shop:test_it.py:\d+ half way$", seen.text, re.MULTILINE)
@@ -173,7 +184,7 @@ def test_what_is_logged_in_between_stays(pytester: pytest.Pytester) -> None:
 
 
 def test_a_failure_is_told_as_ever(pytester: pytest.Pytester, target: Target) -> None:
-    pytester.makepyfile(test_it=TEST.format(url=target.base_url, limit=0))
+    sell(pytester, target, limit=0)
     seen = watch(pytester, "-x")
     assert drawn(seen)
     assert not LIVE.search(seen.text)
@@ -182,7 +193,8 @@ def test_a_failure_is_told_as_ever(pytester: pytest.Pytester, target: Target) ->
     assert "1 failed" in seen.text
 
 
-def test_it_is_gone_after_ctrl_c(pytester: pytest.Pytester) -> None:
+def test_it_is_gone_after_ctrl_c(pytester: pytest.Pytester, target: Target) -> None:
+    sell(pytester, target, duration=60)
     seen = watch(pytester, interrupt=True)
     assert drawn(seen)
     assert not LIVE.search(seen.text)
@@ -197,12 +209,13 @@ def test_what_the_test_prints_is_not_written_over(pytester: pytest.Pytester) -> 
 
 
 def test_a_terminal_that_becomes_narrower_keeps_what_stood_there(
-    pytester: pytest.Pytester,
+    pytester: pytest.Pytester, target: Target
 ) -> None:
+    sell(pytester, target, duration=5)
     seen = watch(pytester, narrower=50)
     lines = drawn(seen)
     assert lines
-    assert re.search(r"^certload: storm: 66 iterations are due", seen.text, re.MULTILINE)
+    assert re.search(r"^certload: storm: 150 iterations are due", seen.text, re.MULTILINE)
     assert "2 passed" in seen.text
     # The line of the wide terminal stays, as nobody knows where it is; those after it are wiped.
     assert len(LIVE.findall(seen.text)) == 1
@@ -227,18 +240,20 @@ def test_there_is_none(pytester: pytest.Pytester, environment: dict[str, str]) -
 
 
 def test_a_log_has_a_plain_line_every_ten_seconds(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    pytester: pytest.Pytester, target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    sell(pytester, target, duration=4.2)
     monkeypatch.setattr("pytest_certload.face.voice._LOG_SECONDS", 1.5)
     result = pytester.runpytest("-m", "scale")
     result.assert_outcomes(passed=1, deselected=1)
-    lines = [line for line in result.outlines if " of 0:02, " in line]
-    assert len(lines) == 1
-    assert re.fullmatch(
-        r"certload: storm 0:02 of 0:02, 0:01 left; offered \S+/s, achieved \S+/s; in flight \d+, "
-        r"backlog 0, errors 0; last seconds p50 \S+ [mµ]s, p95 \S+ [mµ]s, p99 \S+ [mµ]s",
-        lines[0],
+    lines = [line for line in result.outlines if " of 0:04, " in line]
+    assert 1 <= len(lines) <= 3, "it is looked at four times"
+    line = re.compile(
+        r"certload: storm 0:0\d of 0:04, (0:0\d left|until all are answered); offered \S+/s, "
+        r"achieved \S+/s; in flight \d+, backlog \d+, errors 0; "
+        r"last seconds p50 \S+ [mµ]?s, p95 \S+ [mµ]?s, p99 \S+ [mµ]?s"
     )
+    assert [text for text in lines if not line.fullmatch(text)] == []
     assert "\x1b" not in result.stdout.str()
     assert live.__name__ in sys.modules
 

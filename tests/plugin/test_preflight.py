@@ -68,7 +68,7 @@ def test_a_check_of_ones_own(pytester: pytest.Pytester, target: Target, transpor
     )
     result.assert_outcomes(passed=1)
     assert target.seen == ["/stock"] + ["/fine"] * 20
-    result.stdout.fnmatch_lines(["  preflight: 5 checks passed in * ms"])
+    result.stdout.fnmatch_lines(["  preflight: 5 checks passed in *s"])
     checks = made(pytester)
     assert [c["name"] for c in checks] == [
         "memory",

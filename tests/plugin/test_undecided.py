@@ -18,7 +18,7 @@ def storm(pytester: pytest.Pytester, target: Target) -> None:
     pytester.makepyfile(
         test_it=f"""
         import pytest
-        from pytest_certload import ms
+        from pytest_certload import seconds
 
         async def ask(iteration):
             slow = iteration.index % 10 == 9
@@ -32,19 +32,21 @@ def storm(pytester: pytest.Pytester, target: Target) -> None:
         async def test_near(load):
             result = await run(load)
             assert result.error_rate < 0.5
-            assert result.p90 < ms(150)
+            # Between two that were measured, whatever the machine did.
+            limit = (float(result.p90) + float(result.max)) / 2
+            assert result.p90 < seconds(limit)
 
         @pytest.mark.scale(base_url="{target.base_url}")
         async def test_few(load):
             result = await run(load)
             assert result.error_rate < 0.5
-            assert result.p99 < ms(2000)
+            assert result.p99 < seconds(50)
 
         @pytest.mark.scale(base_url="{target.base_url}")
         async def test_bare(load):
             result = await run(load)
             assert result.error_rate < 0.5
-            assert float(result.p99) < 2
+            assert float(result.p99) < 50
         """
     )
 
@@ -68,11 +70,11 @@ def test_an_option_says_what_becomes_of_it(
     assert threshold["decided"] is False
     mark = "[?]" if passed else "✗"
     result.stdout.fnmatch_lines(
-        [f"*{mark} response time p90 < 150 ms (* ms; *; not decided by so few samples)"]
+        [f"*{mark} response time p90 < *s (*s; *; not decided by so few samples)"]
     )
     if not passed:
         result.stdout.fnmatch_lines(
-            ["E *p90 = * ms (*95 % sure), wanted < 150 ms; not decided by so few samples"]
+            ["E *p90 = *s (*95 % sure), wanted < *s; not decided by so few samples"]
         )
 
 
@@ -83,7 +85,7 @@ def test_too_few_samples_are_no_number(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(
         [
             "E *ValueError: response time p99: p99 needs 100 samples, not 40",
-            "*[?] response time p99 < 2 s (* ms, the longest: p99 needs 100 samples, not 40; not decided *",
+            "*[?] response time p99 < 50 s (*s, the longest: p99 needs 100 samples, not 40; not decided *",
         ]
     )
     figures = summary(pytester, "few")["iterations"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .conftest import FULL_DISK
+from .conftest import FULL_DISK, eventually
 
 if TYPE_CHECKING:
     from .conftest import Target
@@ -44,12 +45,19 @@ STUBBORN = """
 import asyncio
 
 async def stubborn(iteration):
-    while True:
+    # More often than it is cancelled at the end of a load and of the event loop.
+    for _ in range(10):
         try:
-            await asyncio.sleep(1)
-            return
+            await asyncio.sleep(60)
         except asyncio.CancelledError:
             pass
+
+async def cut_short(load, work):
+    work = asyncio.ensure_future(work)
+    while not load.traffic.sent and not work.done():
+        await asyncio.sleep(0.01)
+    work.cancel()
+    await work
 
 """
 GET = 'async with iteration.client.get("{path}") as response:\n    iteration.expect(response, 200)'
@@ -132,13 +140,13 @@ def test_a_missed_percentile_explains_itself(pytester: pytest.Pytester, target: 
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            "*assert*response time p95 = * ms (*), wanted < 10 ms (missed by *",
-            "*all along, in 100 % of the run, p95 * ms in a usual moment*",
+            "*assert*response time p95 = *s (*), wanted < 10 ms (missed by *",
+            "*all along, in 100 % of the run, p95 *s in a usual moment*",
             "*response times of whole iterations:*",
             "*limit 10 ms: all of them lie above it*",
             "*the slowest requests:*",
             "*due at*iteration*status 200*",
-            "*offered 40/s, achieved 40/s for 500 ms*",
+            "*offered 40/s, achieved */s for 500 ms*",
             "*p50*p90*p95*p99*max*",
             "*results/summary-storm*",
         ]
@@ -192,7 +200,7 @@ def test_a_terminal_without_unicode_is_told_in_ascii(
     told = result.stdout.str()
     assert told.isascii()
     assert "\\n" not in told
-    result.stdout.fnmatch_lines(["E *wanted < 10 ms*", "*31.5 ms - 40 ms  ##*", "*FAIL response*"])
+    result.stdout.fnmatch_lines(["E *wanted < 10 ms*", "*ms - *s  #*", "*FAIL response*"])
 
 
 def test_a_step_that_never_ran_holds_no_threshold(
@@ -322,7 +330,7 @@ class TestAGreenTestThatProvesNothing:
             ),
             (
                 "/fine",
-                "asyncio.wait_for(load.constant_arrival_rate(ask, rate=50, duration='1m'), 0.3)",
+                "cut_short(load, load.constant_arrival_rate(ask, rate=50, duration='1m'))",
                 "*the load of scenario storm was interrupted before it was over*proves nothing*",
             ),
             (
@@ -425,7 +433,12 @@ class TestAGreenTestThatProvesNothing:
         )
         result.assert_outcomes(failed=1)
         text = result.stdout.str()
-        assert "the scenario's own code raised 50 times, so the load was ended" in text
+        found = re.search(
+            r"the scenario's own code raised ([\d,]+) times, so the load was ended", text
+        )
+        # Of 10,000; what begins before the load is told of its end raises too.
+        assert found is not None
+        assert 50 <= int(found[1].replace(",", "")) < 1000
         assert text.count('raise KeyError("no such key")') <= 3, "shown, not fifty times"
         assert "run_iteration" not in text
 
@@ -672,7 +685,7 @@ def test_a_scenario_that_breaks_in_its_warm_up_is_told_and_ends_nothing_else(
     result = run(pytester, source + again[1] + again[2])
     result.assert_outcomes(failed=2)
     assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
-    result.stdout.fnmatch_lines(["*scenario's own code raised 50 times, so the load was ended*"])
+    result.stdout.fnmatch_lines(["*scenario's own code raised * times, so the load was ended*"])
     assert summary(pytester)["offered_rate"] == 0
 
 
@@ -741,7 +754,7 @@ def test_scenarios_together_have_a_summary_each_and_one_for_all(
     pytester.makepyfile(
         test_it=f"""
         import pytest
-        from pytest_certload import ConstantArrivalRate, ConstantVUs, Scenario, ms, seconds
+        from pytest_certload import ConstantArrivalRate, Scenario, SharedIterations, ms, seconds
 
         @pytest.mark.scale(base_url="{target.base_url}")
         async def test_mix(load):
@@ -758,7 +771,7 @@ def test_scenarios_together_have_a_summary_each_and_one_for_all(
                 Scenario(
                     name="buy",
                     iteration=buy,
-                    executor=ConstantVUs(vus=1, duration=0.5, pacing=0.1),
+                    executor=SharedIterations(iterations=5, vus=1, pacing=0.1),
                     start=seconds(0.5),
                 ),
             )
@@ -1071,16 +1084,29 @@ def test_dropping_must_be_allowed(pytester: pytest.Pytester, target: Target) -> 
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*InvalidRun: the offered load was not offered: * never started*"])
     assert summary(pytester)["validity"] == "invalid"
-    result = run(pytester, scale_test(target, slow, after, call.format(", allow_dropped=0.95")))
+    result = run(pytester, scale_test(target, slow, after, call.format(", allow_dropped=0.98")))
     result.assert_outcomes(passed=1)
 
 
+#: Ctrl-C comes when a load is ended early.
+CTRL_C_AT_THE_END = """
+import os, signal
+from pytest_certload.engine.runner import ScenarioRun
+
+cut_short = ScenarioRun.cut_short
+
+def interrupted(self):
+    cut_short(self)
+    os.kill(os.getpid(), signal.SIGINT)
+
+ScenarioRun.cut_short = interrupted
+"""
 #: Thresholds that are looked at while the load runs, and what is asked of the server until Ctrl-C comes.
 WATCHED = {
     "nothing watched": ("", 20),
     "between two looks": ('thresholds=[{"threshold": "p(95)<60s", "abort_on_fail": True}]', 60),
-    # From the first look on, a second after the begin, the load is hopeless, and Ctrl-C comes as it ends.
-    "as it ends early": ('thresholds=[{"threshold": "p(95)<1us", "abort_on_fail": True}]', 40),
+    # From the first look on that has enough samples, the load is hopeless.
+    "as it ends early": ('thresholds=[{"threshold": "p(95)<1us", "abort_on_fail": True}]', None),
 }
 
 
@@ -1092,9 +1118,11 @@ def test_ctrl_c_keeps_the_partial_result(
     source = scale_test(
         target,
         GET.format(path="/slow/300" if watched == "as it ends early" else "/x"),
-        call=f"load.constant_arrival_rate(ask, rate=40, duration=60, max_in_flight=50, {thresholds})",
+        call=f"load.constant_arrival_rate(ask, rate=40, duration=60, max_in_flight=20, {thresholds})",
     )
     pytester.makepyfile(test_it=source)
+    if requests is None:
+        pytester.makeconftest(CTRL_C_AT_THE_END)
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", "-m", "scale", "--junitxml=out.xml"],
         cwd=pytester.path,
@@ -1103,14 +1131,16 @@ def test_ctrl_c_keeps_the_partial_result(
         text=True,
         env=os.environ | {"COLUMNS": "120"},
     )
-    while len(target.seen) < requests:
+    if requests is not None:
+        eventually(lambda: len(target.seen) >= requests or process.poll() is not None)
         assert process.poll() is None, process.communicate()[0]
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=20)
+        process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == pytest.ExitCode.INTERRUPTED, output
     document = summary(pytester)
     assert document["state"] == "interrupted"
-    assert document["finished"] >= requests - 20, "what was on its way is not counted"
+    # What was on its way is not counted; 20 samples are the fewest that have a p95.
+    assert document["finished"] >= (requests - 20 if requests is not None else 20)
     assert document["duration_seconds"] < 30
     assert "interrupted" in output
     assert "Task exception was never retrieved" not in output

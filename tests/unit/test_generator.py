@@ -172,6 +172,9 @@ class TestTheVerdict:
         assert (
             "the offered load was offered late: 94% of 200 iterations began" in verdict.reasons[0]
         )
+        assert "the generator was held up" in verdict.reasons[0]
+        (reason,) = diagnose(replace(late, backlog_peak=3)).reasons
+        assert "were in flight (max_in_flight)" in reason
         assert diagnose(replace(late, started_in_window=190)).state == "valid"
 
     def test_nothing_at_all(self) -> None:

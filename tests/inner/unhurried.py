@@ -1,0 +1,38 @@
+"""A plugin for inner sessions whose loads measure nothing: that the machine held the generator up is no matter.
+
+What a test brings about on purpose stays: iterations that wait for a slot, that are dropped, or none at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Have each load judged as if the generator had always had its turn."""
+    # Failures that pass through here are told as if it were not there.
+    __tracebackhide__ = True
+    if item.get_closest_marker("scale") is None:
+        return (yield)
+    # Not before: sessions without load are to import nothing heavy, and tests look at that.
+    import pytest_certload.session as session
+    from pytest_certload.units import seconds
+    from pytest_certload.verdict import diagnosis
+
+    # A test may have put something of its own here.
+    judge: Any = vars(session)["diagnose"]
+
+    def unhurried(report: Any, **options: Any) -> Any:
+        if not report.backlog_peak:
+            report = replace(report, started_in_window=report.started)
+        return judge(replace(report, generator=None), **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "diagnose", unhurried)
+        patch.setattr(diagnosis, "_SOME_LAG", seconds(600))
+        return (yield)
