@@ -24,7 +24,7 @@ from pytest_certload.database import Database, run_sync
 from pytest_certload.stack import ServerSetup
 from pytest_certload.stack.certs import CertificateAuthority
 from pytest_certload.stack.embedded import NOT_INHERITED
-from pytest_certload.stack.postgres import find_binaries, run_postgres
+from pytest_certload.stack.postgres import find_binaries, run_cluster
 from pytest_certload.stack.processes import Child, Workspace, open_workspace
 
 T = TypeVar("T")
@@ -155,6 +155,7 @@ class Bench:
     eventually = staticmethod(eventually)
 
     def __init__(self, workspace: Workspace, cluster: str, authority: CertificateAuthority) -> None:
+        self.argv: tuple[str, ...] = ARGV
         self.workspace = workspace
         self.authority = authority
         self._cluster = Questions(dsn=cluster)
@@ -214,7 +215,7 @@ class Bench:
     ) -> Iterator[Child]:
         """The program with some arguments and variables, stopped in the end."""
         child = self.workspace.spawn(
-            [*ARGV, *arguments],
+            [*self.argv, *arguments],
             log_name=f"server-{next(self._numbers)}.log",
             env=self.environment(database, extra),
             pass_fds=pass_fds,
@@ -259,11 +260,16 @@ def _is_ready(server: Server) -> bool:
 def bench() -> Iterator[Bench]:
     with (
         open_workspace() as workspace,
-        run_postgres(
-            workspace, find_binaries(None), boot_timeout=PATIENCE, announce=lambda _: None
-        ) as dsn,
+        run_cluster(
+            workspace,
+            find_binaries(None),
+            boot_timeout=PATIENCE,
+            announce=lambda _: None,
+            # Nothing here is about what is left after a crash, and a busy disk takes long.
+            settings={"fsync": "off", "synchronous_commit": "off"},
+        ) as cluster,
     ):
-        yield Bench(workspace, dsn, CertificateAuthority(workspace.directory / "tls"))
+        yield Bench(workspace, cluster.dsn, CertificateAuthority(workspace.directory / "tls"))
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,16 @@ def add_agent(database: Questions, name: str, **columns: object) -> str:
 
 def agent(database: Questions, name: str) -> Mapping[str, Any]:
     return database.rows("SELECT * FROM agents WHERE id = $1", name)[0]
+
+
+@pytest.fixture(scope="module")
+def server(bench: Bench) -> Iterator[Server]:
+    """A server whose first look for silent agents is over: these are silent on purpose."""
+    database = bench.seeded()
+    add_agent(database, "ag-first-sweep")
+    with bench.serving(database) as server:
+        bench.eventually(lambda: agent(database, "ag-first-sweep")["status"] == "Offline")
+        yield server
 
 
 def is_recent(moment: datetime) -> bool:

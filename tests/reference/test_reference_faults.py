@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from pytest_certload.errors import ConfigurationError
 from tests.reference import faults_agents
 
 from . import faults_acme, faults_certificates
+from .conftest import eventually
 
 if TYPE_CHECKING:
     from .conftest import Bench, Reply, Server
@@ -33,8 +35,8 @@ PROFILE = "/acme/profile/prof-loadtest"
 CERTIFICATES = [f"mc-fault-{number}" for number in range(3)]
 ROWS = """
 INSERT INTO agents (id, name, hostname, status, last_heartbeat_at, api_key_hash)
-VALUES ('ag-fault', 'fault', 'host', 'Online', '2026-01-01', ''),
-    ('ag-next', 'next', 'host', 'Online', '2026-01-01', '');
+VALUES ('ag-fault', 'fault', 'host', 'Online', NULL, ''),
+    ('ag-next', 'next', 'host', 'Online', NULL, '');
 INSERT INTO managed_certificates (id, name, common_name, environment, owner_id, team_id,
     issuer_id, renewal_policy_id, status, expires_at)
 SELECT 'mc-fault-' || n, 'fault ' || n, 'fault', 'test', 'o-loadtest-001', 't-loadtest',
@@ -252,9 +254,10 @@ def tail_latency(server: Server) -> None:
 
 
 def stall(server: Server) -> None:
-    took = seconds_of(server, 3)
+    took = seconds_of(server, 2)
     assert took[0] < LATE_SECONDS <= took[1]
-    assert took[2] < LATE_SECONDS
+    # It is over. The machine may hold one up that comes after it, but not all of them.
+    eventually(lambda: seconds_of(server, 1)[0] < LATE_SECONDS)
 
 
 def outcomes(server: Server, count: int = 8) -> list[str]:
@@ -288,21 +291,22 @@ def wrong_length(server: Server) -> None:
     sizes = set()
     for _ in range(2):
         with closing(server.connect()) as connection:
-            headers = {"Authorization": f"Bearer {server.admin}"}
-            connection.request("GET", f"{PROFILE}/renewal-info/aaaa.bbbb", headers=headers)
-            reply = connection.getresponse()
-            assert reply.status == 404
-            said = int(reply.headers["Content-Length"])
-            reply.read()
-            connection.sock.settimeout(0.2)
-            try:
-                over = len(connection.sock.recv(4096))
-            except TimeoutError:
-                over = 0
-            sizes.add((said, said + over))
-    ((half, whole), (said, sent)) = sorted(sizes)
-    assert (half, whole) == (said // 2, said)
-    assert said == sent
+            connection.connect()
+            connection.sock.sendall(
+                f"GET {PROFILE}/renewal-info/aaaa.bbbb HTTP/1.1\r\nHost: localhost\r\n"
+                f"Authorization: Bearer {server.admin}\r\nConnection: close\r\n\r\n".encode()
+            )
+            reply = b""
+            while more := connection.sock.recv(4096):
+                reply += more
+            head, _, body = reply.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 404 ")
+            said = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+            assert said is not None
+            sizes.add((int(said[1]), len(body)))
+    ((half, whole), (all_of_it, sent)) = sorted(sizes)
+    assert (half, whole) == (all_of_it // 2, all_of_it)
+    assert all_of_it == sent
 
 
 EFFECTS: dict[str, Callable[[Server], None]] = {

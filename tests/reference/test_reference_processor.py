@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from pytest_certload.certctl.reference.processor import JobProcessor
+from pytest_certload.testing import run_virtual
 
 from .conftest import ROOT
 
@@ -83,6 +89,31 @@ def busy(bench: Bench) -> Iterator[Server]:
         yield server
 
 
+def test_a_tick_comes_at_the_start_and_at_the_interval() -> None:
+    moments: list[float] = []
+
+    class Ticking(JobProcessor):
+        async def tick(self) -> None:
+            moments.append(asyncio.get_running_loop().time())
+
+    config: Any = SimpleNamespace(
+        processor_seconds=1.0, claim_limit=2, renewal_concurrency=1, faults={}
+    )
+    nobody: Any = None
+
+    async def run() -> None:
+        task = asyncio.create_task(Ticking(config, nobody, nobody, nobody).run())
+        await asyncio.sleep(60)
+        task.cancel()
+        await asyncio.wait([task])
+
+    run_virtual(run())
+    apart = [later - earlier for earlier, later in itertools.pairwise(moments)]
+    assert len(apart) > 50
+    # A tenth earlier or later.
+    assert 0.89 < min(apart) < max(apart) < 1.11
+
+
 class TestWhereAgentsMakeKeys:
     def test_a_tick_takes_so_many_the_oldest_first_and_one_comes_at_the_start(
         self, bench: Bench, busy: Server
@@ -94,8 +125,6 @@ class TestWhereAgentsMakeKeys:
         )
         ticks = [{row["job"] for row in done[begin : begin + 2]} for begin in (0, 2, 4)]
         assert ticks == [{"early-1", "early-2"}, {"early-3", "early-4"}, {"early-5"}]
-        apart = [(done[n + 2]["timestamp"] - done[n]["timestamp"]).total_seconds() for n in (0, 2)]
-        assert all(0.8 < seconds < 2 for seconds in apart), apart
 
     def test_what_is_written(self, bench: Bench, busy: Server) -> None:
         add_job(busy.database, "one", "c-11", "Issuance")
@@ -214,7 +243,10 @@ class TestFaults:
                 lambda: set(states(database).values()), lambda found: found == {"AwaitingCSR"}
             )
             assert "a tick is left out" in server.child.log()
-        done = notes(database, "renewal_awaiting_csr")
+            # A note comes after what it tells of.
+            done = bench.eventually(
+                lambda: notes(database, "renewal_awaiting_csr"), lambda found: len(found) >= 30
+            )
         assert len({row["job"] for row in done}) == len(done) == 30
         took = (done[-1]["timestamp"] - done[0]["timestamp"]).total_seconds()
         assert took > 30 * 0.06 * 0.9
@@ -225,10 +257,13 @@ class TestFaults:
             add_job(database, f"job-{number}", f"c-{number}")
         faults = "drain-lost:10,drain-twice:10"
         with bench.serving(database, **EVERY_SECOND, CERTLOAD_REFERENCE_FAULTS=faults):
-            done = bench.eventually(
+            bench.eventually(
                 lambda: [row["job"] for row in notes(database, "renewal_awaiting_csr")],
                 lambda found: len(set(found)) == 18 and len(found) > 18,
             )
-            assert len(done) <= 20
-            found = sorted(states(database).values())
-            assert found == ["AwaitingCSR"] * 18 + ["Running"] * 2
+            # A second one may still be done again.
+            bench.eventually(
+                lambda: sorted(states(database).values()),
+                lambda found: found == ["AwaitingCSR"] * 18 + ["Running"] * 2,
+            )
+        assert len(notes(database, "renewal_awaiting_csr")) <= 20
