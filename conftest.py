@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,19 @@ MAY_SKIP = ("needs Windows", "needs macOS")
 NO_SKIPS = "CERTLOAD_CI_REQUIRE_DOCKER"
 
 TESTS = Path(__file__).parent / "tests"
+
+if find_spec("hypothesis"):  # load tests alone need none
+    from hypothesis import settings
+
+    settings.register_profile(
+        "certload",
+        # How long an example takes on a machine that does other things too shows nothing.
+        deadline=None,
+        # New examples are looked for where people work; a change is not refused for what it did not do.
+        derandomize=os.environ.get(NO_SKIPS) == "1",
+        print_blob=True,
+    )
+    settings.load_profile("certload")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

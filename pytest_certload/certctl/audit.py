@@ -20,7 +20,8 @@ __all__ = ["NOT_AUDITED", "AuditRows", "acknowledged", "at_most", "find_break"]
 
 #: What is refused before a request is anybody's leaves no row: 401, and 429 of the global limiter.
 NOT_AUDITED = (401, 429)
-_STILL_SECONDS = 0.2
+#: So many looks in a row must show the same. Not for so long: a look may take any time.
+_STILL_LOOKS = 4
 _STILL_LIMIT = 5.0
 _POLL_SECONDS = 0.05
 
@@ -54,13 +55,13 @@ class AuditRows:
 
     async def begin(self, database: Database) -> None:
         """Wait until the rows of earlier requests are written, and note where the chain stands."""
-        since = start = monotonic()
+        start, still = monotonic(), 0
         row = await _begin(database)
-        while (now := monotonic()) < min(since + _STILL_SECONDS, start + _STILL_LIMIT):
+        while still < _STILL_LOOKS and monotonic() < start + _STILL_LIMIT:
             await asyncio.sleep(_POLL_SECONDS)
             latest = await _begin(database)
-            if latest != row:
-                row, since = latest, now
+            still = still + 1 if latest == row else 0
+            row = latest
         self._head, self._latest = row["head"], row["latest"]
 
     async def done(self, database: Database) -> int:

@@ -70,7 +70,12 @@ class DatabaseWitness:
         patience = min(max(seconds * _PATIENCE_SHARE, _LEAST_PATIENCE), _REPORT_SECONDS + 0.5)
         restless = await self._wait_for_figures(patience)
         last = await self._read("the last reading", closing=True) or first
-        if restless:
+        if restless is None:
+            self._missing.append(
+                "figures of the last second: Postgres did not say within "
+                f"{patience:.0f} s whether connections keep some to themselves"
+            )
+        elif restless:
             self._missing.append(
                 f"figures of the last second: {restless} connections kept some to themselves; they "
                 f"tell them when they have been idle for 10 s, and {patience:.0f} s were waited, a "
@@ -88,9 +93,9 @@ class DatabaseWitness:
             self._missing.append(f"{what}: Postgres does not answer within {_READ_SECONDS:g} s")
         return None
 
-    async def _wait_for_figures(self, patience: float) -> int:
-        """Wait until all connections have told their figures; how many may not have."""
-        restless = 0
+    async def _wait_for_figures(self, patience: float) -> int | None:
+        """Wait until all connections have told their figures; how many may not have, None: not known."""
+        restless: int | None = None
         try:
             async with asyncio.timeout(patience), self._database.connect() as database:
                 while True:

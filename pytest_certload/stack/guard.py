@@ -30,6 +30,7 @@ KILL_SECONDS = 2.0
 COMMAND_SECONDS = 60.0
 PARENT_CHECK_SECONDS = 1.0
 ORPHAN_SECONDS = 2.0
+REMOVE_SECONDS = 10.0
 
 
 def watch(parent: int) -> int:
@@ -50,8 +51,9 @@ def watch(parent: int) -> int:
         try:
             REMOVERS[item["kind"]](item)
         except (OSError, subprocess.SubprocessError) as error:
-            # The other items must still go; nobody is left to read more than an exit code.
-            print(f"guard: {item['kind']}: {error}", file=sys.stderr)
+            # The other items must still go, and perhaps nobody is left to read this.
+            with contextlib.suppress(OSError):
+                print(f"{item['kind']}: {error}", file=sys.stderr, flush=True)
             failures += 1
     return 1 if failures else 0
 
@@ -101,8 +103,15 @@ def _wait_until(condition: Callable[[], bool], patience: float) -> None:
 
 def remove_directory(item: dict[str, Any]) -> None:
     """Remove a directory with all it holds; absent is fine."""
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(item["path"])
+    deadline = time.monotonic() + REMOVE_SECONDS
+    while os.path.lexists(item["path"]):
+        try:
+            shutil.rmtree(item["path"])
+        except OSError:
+            # Whoever still writes there, or removes, ends soon.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
 
 
 def remove_by_command(item: dict[str, Any]) -> None:

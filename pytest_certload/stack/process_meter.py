@@ -63,7 +63,9 @@ class ProcessMeter:
                     self._note_switches(process)
                     descriptors.append(process.num_fds())
             except psutil.AccessDenied as error:
-                self._miss(f"a process that is not ours to look at ({error.name or error.pid})")
+                # Of one that has ended, and is not waited for yet, nobody but root sees the descriptors.
+                if not _has_ended(process):
+                    self._miss(f"a process that is not ours to look at ({error.name or error.pid})")
             except psutil.NoSuchProcess:
                 # It ended in this moment, or is waited for.
                 continue
@@ -96,7 +98,7 @@ class ProcessMeter:
 
     def _death_without_reason(self) -> Death | None:
         try:
-            ended = psutil.Process(self._pid).status() == psutil.STATUS_ZOMBIE
+            ended = _has_ended(psutil.Process(self._pid))
         except psutil.NoSuchProcess:
             ended = True
         return Death(how="ended") if ended else None
@@ -163,6 +165,14 @@ def _cpu(process: psutil.Process) -> float:
     """CPU time of a process and of all children that it has waited for."""
     times = process.cpu_times()
     return float(times.user + times.system + times.children_user + times.children_system)
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    """Whether nothing is left of a process but what its parent has not asked for."""
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _switches(process: psutil.Process) -> tuple[int, int]:

@@ -218,7 +218,7 @@ def open_workspace() -> Iterator[Workspace]:
             [*_guard_command("watch"), str(os.getpid())],
             stdin=reading,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             # Without them some Pythons do not start.
             env={name: os.environ[name] for name in _LOADER if name in os.environ},
             start_new_session=True,
@@ -247,17 +247,23 @@ def open_workspace() -> Iterator[Workspace]:
         # Whatever is still registered now, the guard removes: the way out of every exception.
         workspace.end()
         os.close(writing)
-        complete = _wait(guard) == 0
-        if not complete:
+        trouble = _trouble(guard)
+        if trouble is not None:
             shutil.rmtree(directory, ignore_errors=True)
-    if not complete:
+    if trouble is not None:
         raise StackError(
-            f"The stack could not be removed completely; look for {directory}, for processes that "
-            "name it, and for containers with the label certload.run."
+            f"The stack could not be removed completely ({trouble}); look for {directory}, for processes "
+            "that name it, and for containers with the label certload.run."
         )
 
 
-def _wait(guard: subprocess.Popen[bytes]) -> int | None:
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        return guard.wait(GUARD_SECONDS)
-    return None
+def _trouble(guard: subprocess.Popen[bytes]) -> str | None:
+    """What the guard could not remove, when it is over; None: nothing is left."""
+    try:
+        _, said = guard.communicate(timeout=GUARD_SECONDS)
+    except subprocess.TimeoutExpired:
+        return f"its guard is still at it after {GUARD_SECONDS:g} s"
+    if guard.returncode == 0:
+        return None
+    words = said.decode(errors="replace").strip().replace("\n", "; ")
+    return words or f"its guard ended with {guard.returncode}"

@@ -33,20 +33,21 @@ class Difference:
     Attributes:
         value: The estimate.
         low, high: Where the true difference lies, 95 % sure; None: it is not bounded there.
-        least: A difference that is no greater is none.
+        least, least_down: A difference that is no greater, upwards or downwards, is none.
     """
 
     value: float
     low: float | None
     high: float | None
     least: float = 0.0
+    least_down: float = 0.0
 
     @property
     def verdict(self) -> str:
         """``higher``, ``lower``, ``same`` (no difference that the samples show) or ``unknown``."""
         if self.low is not None and self.low > self.least:
             return "higher"
-        if self.high is not None and self.high < -self.least:
+        if self.high is not None and self.high < -self.least_down:
             return "lower"
         return "unknown" if self.low is None or self.high is None else "same"
 
@@ -91,6 +92,8 @@ def in_proportion(after: Estimate, before: Estimate) -> Difference:
         low=None if found.low is None else math.expm1(found.low),
         high=None if found.high is None else math.expm1(found.high),
         least=_REPEATABLE,
+        # As much on the scale of logarithms: the way back is as long.
+        least_down=_REPEATABLE / (1 + _REPEATABLE),
     )
 
 

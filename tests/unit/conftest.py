@@ -6,11 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
-
-# How long an example takes on a machine that does other things too shows nothing.
-settings.register_profile("certload", deadline=None)
-settings.load_profile("certload")
 
 
 @pytest.fixture

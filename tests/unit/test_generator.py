@@ -221,9 +221,26 @@ class TestTheWatchdog:
             while time.thread_time() < end:
                 pass
 
-        own = self.watch(work, for_seconds=0.5)
-        idle = self.watch(lambda: None, for_seconds=0.5)
-        assert own.cpu_share > 4 * idle.cpu_share
+        def cpu_seconds_of_a_round(work: Callable[[], None]) -> float:
+            """However long the machine holds it up."""
+            rounds = 20
+
+            async def main() -> float:
+                with QuietCollector() as collector:
+                    watchdog = Watchdog(SystemClock(), collector)
+                    watchdog.start()
+                    begun = time.monotonic()
+                    for _ in range(rounds):
+                        work()
+                        await asyncio.sleep(0.01)
+                    own = watchdog.stop()
+                    return own.cpu_share * (time.monotonic() - begun) / rounds
+
+            return asyncio.run(main())
+
+        worked, idle = cpu_seconds_of_a_round(work), cpu_seconds_of_a_round(lambda: None)
+        assert worked > 0.045
+        assert idle < worked / 4
 
     def test_every_second_is_looked_at_and_tidied(self) -> None:
         """In virtual time: CPU time is what we say it is."""

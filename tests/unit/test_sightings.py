@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from array import array
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ from pytest_certload.proof.sightings import (
     Operations,
     Reading,
     Readings,
+    Sightings,
     look_up,
     operations,
 )
@@ -94,7 +98,7 @@ def courses(draw: st.DrawFn) -> tuple[list[Event], list[int], int]:
             took = draw(st.integers(2_000_000, 5 * SECOND))
             outcome = draw(st.sampled_from(["done", "done", "lost", "failed"]))
             # What failed and was written all the same was so at once: see ``Operations.settled``.
-            moment = draw(st.integers(1000, took - 1000)) if outcome == "done" else 1000
+            moment = draw(st.integers(1000, took - 1000)) if outcome == "done" else 0
             events.append(
                 Event(
                     key=key,
@@ -225,6 +229,37 @@ def test_readings_between_quick_ones_tell_them_apart() -> None:
     events = [quick(n, written=n != 2) for n in range(4)]
     moments = [n * SECOND // 2 - 1000 for n in range(5)]
     assert list(judge(events, moments).values()) == ["seen", "seen", "lost", "seen"]
+
+
+def test_of_clocks_that_differ_an_earlier_ones_time_is_not_taken_for_a_later_ones() -> None:
+    """Its time is ahead by what the clocks differ, and the later one's may be behind by as much."""
+    events = [
+        Event(key="a", iteration=0, asked=0, acknowledged=2_000_000, written=1000),
+        Event(key="a", iteration=1, asked=1_200_000_000, acknowledged=1_202_000_000, written=None),
+    ]
+    assert judge(events, [2 * SECOND], skew=300_000)["a", 1] == "unseen"
+
+
+def test_of_the_database_clocks_answers_the_quickest_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Postgres looks at its clock when an answer is on its way back, and three of them take long.
+    took = iter([400_000_000, 300_000_000, 1_000_000, 500_000_000])
+    now = 0
+
+    class Held:
+        async def fetchval(self, query: str) -> int:
+            nonlocal now
+            now += next(took)
+            return CLOCK + now // 1000
+
+    monkeypatch.setattr(
+        "pytest_certload.proof.sightings.time", SimpleNamespace(monotonic_ns=lambda: now)
+    )
+    nobody: Any = None
+    held: Any = Held()
+    difference = asyncio.run(Sightings(nobody, "SELECT")._clock(held))
+    assert difference == CLOCK + 500
 
 
 def test_clocks_that_drift_are_followed() -> None:
