@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import ddsketch
 import numpy as np
@@ -21,9 +19,10 @@ from aiohttp import web
 # the outer session's sketches and those of inner ones are of one kind.
 import pytest_certload.clients.http
 import pytest_certload.session
+from tests.inner.fixture import unhurried
 
-INNER = Path(__file__).parents[1] / "inner"
 NEEDED_FROM_OUTSIDE = (ddsketch, np, pq, pytest_certload.clients.http, pytest_certload.session)
+__all__ = ["unhurried"]
 
 
 #: A conftest by which no file can be put into its place once a test is called.
@@ -37,15 +36,6 @@ def full(*args, **kwargs):
 def pytest_runtest_call(item):
     files.os.replace = full
 """
-
-
-@pytest.fixture(autouse=True)
-def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Inner sessions, in whatever process, are not failed by a machine that is busy."""
-    monkeypatch.setenv("PYTEST_PLUGINS", "unhurried")
-    paths = [str(INNER), os.environ.get("PYTHONPATH", "")]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
-    monkeypatch.syspath_prepend(INNER)
 
 
 def eventually(condition: Callable[[], object], patience: float = 60) -> None:

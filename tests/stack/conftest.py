@@ -13,8 +13,11 @@ from pytest_certload.certctl.reference.config import read_config
 from pytest_certload.certctl.reference.migrate import migrate
 from pytest_certload.database import Database, run_sync
 from pytest_certload.stack import ServerSetup
-from pytest_certload.stack.postgres import find_binaries, run_postgres
+from pytest_certload.stack.postgres import find_binaries, run_cluster
 from pytest_certload.stack.processes import open_workspace
+from tests.inner.fixture import unhurried
+
+__all__ = ["unhurried"]
 
 _numbers = itertools.count(1)
 
@@ -24,11 +27,16 @@ def postgres() -> Iterator[str]:
     """DSN of a cluster's first database; leave that one as it is."""
     with (
         open_workspace() as workspace,
-        run_postgres(
-            workspace, find_binaries(None), boot_timeout=60, announce=lambda _: None
-        ) as dsn,
+        run_cluster(
+            workspace,
+            find_binaries(None),
+            boot_timeout=60,
+            announce=lambda _: None,
+            # It would write, and be counted, whenever it likes.
+            settings={"autovacuum": "off"},
+        ) as cluster,
     ):
-        yield dsn
+        yield cluster.dsn
 
 
 def with_database(dsn: str, name: str) -> str:

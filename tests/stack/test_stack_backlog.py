@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from pytest_certload.certctl import audit as audit_rows
 from pytest_certload.certctl.audit import AuditRows
 from pytest_certload.database import SessionDatabase
 from pytest_certload.errors import ConfigurationError
@@ -176,8 +177,11 @@ async def test_a_head_that_no_row_has_is_found(
 
 
 async def test_rows_of_earlier_requests_are_waited_for(
-    server: asyncpg.Connection, certctl_database: str
+    server: asyncpg.Connection, certctl_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A row may take its time to be written, too.
+    monkeypatch.setattr(audit_rows, "_STILL_LOOKS", 40)
+    monkeypatch.setattr(audit_rows, "_STILL_LIMIT", 60)
     backlog = watching(certctl_database, 1, most=1)
     begin = asyncio.create_task(backlog.begin())
     for number in range(5):

@@ -22,6 +22,7 @@ from pytest_certload.certctl.product import PRODUCT
 from pytest_certload.database import Database, run_sync
 from pytest_certload.errors import StackError
 from pytest_certload.stack import Stack, StackRequest, choose_provider, open_stack
+from pytest_certload.stack.containers import provider
 from pytest_certload.stack.containers.daemon import connect
 from pytest_certload.stack.containers.images import _build, build_reference_image
 from pytest_certload.stack.daemons import Handshake
@@ -301,12 +302,17 @@ class TestThatCannotRun:
         with pytest.raises(StackError, match=r"ended with exit code 4 (?s:.*)out of luck"):
             open_and_close(replace(REQUEST, server_image=name, seed_dir=tmp_path))
 
-    def test_server_that_is_never_ready(self, image: Callable[[str], str], tmp_path: Path) -> None:
+    def test_server_that_is_never_ready(
+        self, image: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Which has its time, whatever the server is given.
+        wait = provider._wait_for_postgres
+        monkeypatch.setattr(provider, "_wait_for_postgres", lambda postgres, _: wait(postgres, 60))
         (tmp_path / "1.sql").write_text("SELECT 1;\n")
         name = image('[ "$1" ] || { echo thinking; exec sleep 60; }')
-        request = replace(REQUEST, server_image=name, seed_dir=tmp_path, boot_timeout=12)
+        request = replace(REQUEST, server_image=name, seed_dir=tmp_path, boot_timeout=3)
         with pytest.raises(
-            StackError, match=r"not ready after 12 s(?s:.*)--certload-boot-timeout(?s:.*)thinking"
+            StackError, match=r"not ready after 3 s(?s:.*)--certload-boot-timeout(?s:.*)thinking"
         ):
             open_and_close(request)
 
@@ -329,13 +335,16 @@ async def test_death(load, certctl, certload_stack, certload_database):
     victim = {part.name: part.container for part in certload_stack.parts}[os.environ["VICTIM"]]
     nonces = load.ledger("nonces")
 
+    answered = []
+
     async def nonce(iteration):
-        if iteration.index == 100:
-            Path("killing").touch()
-            subprocess.Popen(["docker", "kill", "--signal=KILL", victim])
         async with iteration.client.head(certctl.acme("new-nonce")) as response:
             iteration.expect(response, 200)
             nonces.acknowledged(response.headers["Replay-Nonce"])
+        answered.append(iteration.index)
+        if len(answered) == 100:
+            Path("killing").touch()
+            subprocess.Popen(["docker", "kill", "--signal=KILL", victim])
 
     async def survived(result):
         await result.effects(nonces, certload_database, "SELECT nonce FROM acme_nonces")
@@ -423,19 +432,19 @@ class TestThatDies:
         )
         words = finished.stdout + finished.stderr
         assert finished.returncode == pytest.ExitCode.TESTS_FAILED, words
-        assert time.time() - (tmp_path / "killing").stat().st_mtime < 20, "all is removed, too"
+        assert time.time() - (tmp_path / "killing").stat().st_mtime < 60, "all is removed, too"
         assert f"StackDied: {called} died " in words
         assert "s into the load (killed by SIGKILL); " in words
         assert ("Postgres was started again on its data" in words) == (victim == "postgres")
         document = json.loads((tmp_path / "results" / "summary-death.json").read_text("utf-8"))
         processes = {part["name"]: part for part in document["proof"]["processes"]}
         assert processes[victim]["death"] == "killed by SIGKILL"
-        assert 1.9 < processes[victim]["died_at"] < 5
+        assert 1.9 < processes[victim]["died_at"] < 30
         for part in processes.values():
             assert part["cpu_seconds"] > 0
             assert part["memory_peak"] > 1_000_000
         (effects,) = document["proof"]["effects"]
-        assert effects["acknowledged"] >= 90
+        assert effects["acknowledged"] >= 100
         assert effects["lost"] == 0
 
 

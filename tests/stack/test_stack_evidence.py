@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
@@ -21,7 +22,7 @@ from pytest_certload.proof.postgres import DatabaseWitness
 
 pytestmark = pytest.mark.asyncio
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @asynccontextmanager
@@ -70,8 +71,10 @@ async def shopping(dsn: str) -> None:
 
 async def test_work_is_seen_as_postgres_counts_it(shop: str) -> None:
     findings: list[DatabaseFinding] = []
+    begun = time.monotonic()
     async with looking_on(shop, findings):
         await shopping(shop)
+    whole = time.monotonic() - begun
     (found,) = findings
     assert found.missing == ()
     update = next(s for s in found.statements if s.query.startswith("UPDATE baskets"))
@@ -94,7 +97,7 @@ async def test_work_is_seen_as_postgres_counts_it(shop: str) -> None:
     assert found.wal_bytes is not None
     assert found.wal_bytes > update.wal_bytes
     assert re.fullmatch("[0-9a-f]{12}", found.settings or "")
-    assert 0 < found.cost < found.seconds
+    assert 0 < found.cost < whole
 
 
 async def test_our_own_questions_are_not_among_the_servers(shop: str) -> None:
@@ -149,7 +152,9 @@ async def test_waits_are_seen_while_they_last(shop: str) -> None:
     (found,) = findings
     assert found.waits[0].event == "Lock:transactionid"
     assert found.waits[0].share > 0.5
-    assert (found.active_peak, found.blocked_peak) == (1, 1)
+    assert found.blocked_peak == 1
+    # The second waits; the first may be seen at its end.
+    assert found.active_peak in (1, 2)
     assert "Lock:transactionid" in {moment.wait for moment in found.moments}
 
 
@@ -157,7 +162,6 @@ async def test_a_lost_connection_is_a_gap_and_no_more(shop: str) -> None:
     looks = Looks(SessionDatabase(shop), every=0.02)
     looks.start()
     await until(lambda: looks.number > 2)
-    seen = looks.number
     other = await asyncpg.connect(shop)
     # Between two looks it may be seen as gone, and as another one.
     gone = await other.fetchval(
@@ -166,7 +170,9 @@ async def test_a_lost_connection_is_a_gap_and_no_more(shop: str) -> None:
         APPLICATION,
     )
     assert gone == 1
-    await until(lambda: looks.number > seen + 2)
+    await until(lambda: looks.interrupted)
+    seen = looks.number
+    await until(lambda: looks.number > seen)
     await looks.stop()
     await other.close()
     assert looks.interrupted
@@ -178,6 +184,7 @@ async def test_a_crash_is_survived_and_said(shop: str) -> None:
     findings: list[DatabaseFinding] = []
     async with looking_on(shop, findings) as witness:
         await shopping(shop)
+        await until(lambda: witness._looks.number > 0)
         victim = await asyncpg.connect(shop)
         # Postgres ends all connections then, and recovers.
         os.kill(await victim.fetchval("SELECT pg_backend_pid()"), signal.SIGKILL)
@@ -248,7 +255,11 @@ async def test_without_the_extension_the_price_is_what_we_waited(empty_database:
     assert found.cost == witness._looks.seconds > 0
 
 
-async def test_figures_that_a_connection_keeps_to_itself_are_said(shop: str) -> None:
+async def test_figures_that_a_connection_keeps_to_itself_are_said(
+    shop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Time enough to ask, and less than a connection takes to tell of itself.
+    monkeypatch.setattr("pytest_certload.proof.postgres._LEAST_PATIENCE", 5)
     connection = await asyncpg.connect(shop)
     findings: list[DatabaseFinding] = []
     async with looking_on(shop, findings):
@@ -256,6 +267,18 @@ async def test_figures_that_a_connection_keeps_to_itself_are_said(shop: str) -> 
     await connection.close()
     (missing,) = findings[0].missing
     assert missing.startswith("figures of the last second: 1 connections kept some to themselves")
+
+
+async def test_that_nobody_said_whether_all_was_told_is_said(
+    shop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_certload.proof.postgres._LEAST_PATIENCE", 0)
+    monkeypatch.setattr("pytest_certload.proof.postgres._PATIENCE_SHARE", 0)
+    findings: list[DatabaseFinding] = []
+    async with looking_on(shop, findings):
+        pass
+    (missing,) = findings[0].missing
+    assert missing.startswith("figures of the last second: Postgres did not say within 0 s")
 
 
 async def test_the_settings_have_a_fingerprint(shop: str) -> None:

@@ -77,7 +77,13 @@ def test_orders_are_looked_up_in_the_database(
     with shop(order) as base_url:
         pytester.makepyfile(test_shop=source.replace(ADDRESS, base_url))
         result = pytester.runpytest_subprocess(
-            *("-m", "scale", "--certload-duration=1s", "--certload-effects-limit=100ms")
+            *(
+                "-m",
+                "scale",
+                "--certload-rate=5/s",
+                "--certload-duration=10s",
+                "--certload-effects-limit=100ms",
+            )
         )
     if loses:
         result.assert_outcomes(failed=1)
