@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -61,12 +62,16 @@ class Browser:
                 self._program, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run",
                 "--disable-dev-shm-usage", "--disable-background-networking", "--disable-extensions",
                 "--hide-scrollbars", "--force-color-profile=srgb", "--remote-debugging-pipe",
+                # Else a key that is pressed before the first picture is there is lost.
+                "--allow-pre-commit-input",
                 f"--user-data-dir={self._folder.name}", "about:blank",
             ],
             pass_fds=(theirs_in, theirs_out),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            # What it makes elsewhere goes with the folder, too.
+            env={**os.environ, "TMPDIR": self._folder.name},
         )  # fmt: skip
         os.close(theirs_in)
         os.close(theirs_out)
@@ -98,11 +103,15 @@ class Browser:
         os.close(self._out)
         os.close(self._in)
         try:
-            self._process.wait(10)
+            self._process.wait(60)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._folder.cleanup()
+        # Its helpers may still write for a moment.
+        deadline = time.monotonic() + 60
+        while os.path.lexists(self._folder.name):
+            assert time.monotonic() < deadline, f"{self._folder.name} cannot be removed"
+            self._folder.cleanup()
 
     def open(
         self,

@@ -94,7 +94,7 @@ async def test_scheduler_drain(load: Load, certctl: Certctl, jobs: int, duration
     load.after_death(prove)
     load.watch(certctl.audit_backlog(load))
     # The last one: it puts the jobs in, and the load begins. A pace too slow is to be told as well.
-    load.watch(queue.backlog(limit=Duration(2 * allowed)))
+    load.watch(queue.backlog(limit=Duration(2 * allowed + seconds(10))))
     result = await load.constant_arrival_rate(
         heartbeat, rate=RATE, duration=duration, preflight=certctl.preflight("scheduler")
     )

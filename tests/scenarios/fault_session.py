@@ -1,8 +1,6 @@
 """How do many faults fit into one session? A plugin of the inner pytest: a scenario once for each of its runs.
 
 The server is started anew before each scenario anyway, so each time it may have other faults.
-Where no latency is looked for, limits of durations are wide: what a busy machine does to a load of 1.5 s would
-be said in place of what is looked for, as the first assertion that fails is the only one.
 """
 
 from __future__ import annotations
@@ -10,59 +8,50 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
-from pytest_certload.units import Duration
-from pytest_certload.verdict.measure import Measure
+from tests.inner import wide
 from tests.scenarios.inner import scenario_of
 
 #: By scenario: the key of each of its runs, and what the server runs with in it.
 Plan = Mapping[str, Mapping[str, Mapping[str, str]]]
-_OPTION, _WIDE = "--fault-plan", "--fault-wide-limits"
+#: By the key of a run: the durations that are looked for in it, such as ``response time p95``.
+Durations = Mapping[str, Sequence[str]]
+_OPTION = "--fault-plan"
+_NONE: Durations = MappingProxyType({})
 _PLAN = pytest.StashKey[Plan]()
-_WIDER = 20
+_DURATIONS = pytest.StashKey[Durations]()
 
 
-def plan_arguments(plan: Plan, path: Path, *, wide: bool) -> Sequence[str]:
+def plan_arguments(plan: Plan, path: Path, durations: Durations = _NONE) -> Sequence[str]:
     """Write a plan to a file; the arguments with which an inner session follows it.
 
     Args:
         plan: The plan.
         path: The file.
-        wide: Whether limits of durations are wide.
+        durations: Whose limits are not wide.
     """
-    path.write_text(json.dumps(plan), "utf-8")
-    return "-p", __name__, f"{_OPTION}={path}", *([_WIDE] if wide else [])
+    path.write_text(json.dumps([plan, dict(durations)]), "utf-8")
+    return "-p", __name__, f"{_OPTION}={path}"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(_OPTION, type=Path, required=True)
-    parser.addoption(_WIDE, action="store_true")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_PLAN] = json.loads(config.getoption(_OPTION).read_text("utf-8"))
-    if config.getoption(_WIDE):
-        _widen(config)
-
-
-def _widen(config: pytest.Config) -> None:
-    patch = pytest.MonkeyPatch()
-    config.add_cleanup(patch.undo)
-    below = Measure.__lt__
-
-    def below_wide(measure: Measure, limit: object) -> bool:
-        __tracebackhide__ = True
-        return below(measure, Duration(limit * _WIDER) if isinstance(limit, Duration) else limit)
-
-    patch.setattr(Measure, "__lt__", below_wide)
+    plan, durations = json.loads(config.getoption(_OPTION).read_text("utf-8"))
+    config.stash[_PLAN], config.stash[_DURATIONS] = plan, durations
 
 
 @pytest.fixture(autouse=True)
-def fault_run(request: pytest.FixtureRequest) -> str:
+def fault_run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The key of the run, which is in the test's name too, and so in that of its summary."""
-    return str(request.param)
+    key = str(request.param)
+    monkeypatch.setattr(wide, "narrow", set(request.config.stash[_DURATIONS].get(key, ())))
+    return key
 
 
 @pytest.hookimpl(trylast=True)

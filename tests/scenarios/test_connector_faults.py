@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 from pytest_certload.certctl.connectors.specs import SPECS
+from tests.scenarios.inner import PATIENT
 
 ROOT = Path(__file__).parents[2]
 TIER = "connector-tier"
@@ -110,8 +112,14 @@ def meanwhile(connectors):
     while not daemon.handshakes():
         time.sleep(0.01)
     os.kill(daemon.pid, signal.SIGSTOP)
-    time.sleep(1.6)
+    time.sleep(5)
     os.kill(daemon.pid, signal.SIGCONT)
+
+def pytest_collection_modifyitems(items):
+    # Wide enough for a busy machine, and below what the stall lasts.
+    for item in items:
+        item.module.USUAL = item.module.seconds(3), item.module.seconds(20)
+        item.module.LIMITS = {}
 """
 
 #: A line that was never written: somebody answers in the daemon's place.
@@ -146,7 +154,11 @@ class Outcome:
 
 
 def run_tier(
-    folder: Path, *faults: str, transport: str = "aiohttp", preflight: str = "on"
+    folder: Path,
+    *faults: str,
+    transport: str = "aiohttp",
+    preflight: str = "on",
+    more: Sequence[str] = PATIENT,
 ) -> Outcome:
     shutil.copy(ROOT / "tests" / "scale" / "test_connector_tier.py", folder)
     (folder / "conftest.py").write_text("".join([CONFTEST, *faults, FIXTURE]), "utf-8")
@@ -158,7 +170,8 @@ def run_tier(
         [
             *(sys.executable, "-m", "pytest", "-m", "scale", "-p", "no:cacheprovider"),
             *("--certload-stack=embedded", "--certload-duration=1500ms", "--certload-rate=6/s"),
-            *(f"--certload-results={results}", "--certload-effects-limit=500ms"),
+            f"--certload-results={results}",
+            *more,
             *(f"--certload-transport={transport}", f"--certload-preflight={preflight}"),
         ],
         cwd=folder,
@@ -236,19 +249,27 @@ def test_a_client_that_resumes_sessions_is_noticed(transport: str, tmp_path: Pat
     outcome = run_tier(tmp_path, RESUMING, transport=transport, preflight="off")
     assert outcome.status == pytest.ExitCode.TESTS_FAILED, outcome.output
     for spec in SPECS:
-        assert "a full handshake, no resumed session" in outcome.errors_of(spec.name)
-        assert outcome.summaries[spec.name]["iterations"]["ok"] == 1, "the first one"
+        summary = outcome.summaries[spec.name]
+        resumed = sum(
+            error["count"]
+            for error in summary["errors"]
+            if "a full handshake, no resumed session" in error["message"]
+        )
+        # Full are the first one, and what began before its ticket came.
+        assert resumed > 0
+        assert summary["iterations"]["ok"] == 9 - resumed >= 1
 
 
 def test_the_daemons_notice_it_too(tmp_path: Path) -> None:
-    outcome = run_tier(tmp_path, RESUMING, BLIND, preflight="off")
+    more = (*PATIENT, "--certload-effects-limit=500ms")
+    outcome = run_tier(tmp_path, RESUMING, BLIND, preflight="off", more=more)
     assert outcome.status == pytest.ExitCode.TESTS_FAILED, outcome.output
-    lost = "8 of 9 acknowledged full nginx handshakes are not in the log of nginx"
-    assert lost in outcome.failure, outcome.output
+    lost = r"[1-8] of 9 acknowledged full nginx handshakes are not in the log of nginx"
+    assert re.search(lost, outcome.failure), outcome.output
 
 
 def test_an_answer_that_the_daemon_does_not_know_of_is_noticed(tmp_path: Path) -> None:
-    outcome = run_tier(tmp_path, UNSEEN)
+    outcome = run_tier(tmp_path, UNSEEN, more=(*PATIENT, "--certload-effects-limit=500ms"))
     assert outcome.status == pytest.ExitCode.TESTS_FAILED, outcome.output
     assert (
         "6 of 9 acknowledged full apache handshakes are not in the log of apache" in outcome.failure
@@ -256,8 +277,8 @@ def test_an_answer_that_the_daemon_does_not_know_of_is_noticed(tmp_path: Path) -
 
 
 def test_a_daemon_that_stalls_misses_its_limits(tmp_path: Path) -> None:
-    outcome = run_tier(tmp_path, STALL)
+    outcome = run_tier(tmp_path, STALL, more=PATIENT[:2])
     assert outcome.status == pytest.ExitCode.TESTS_FAILED, outcome.output
     # The kernel connects for the daemon; its handshake waits.
-    assert "assert tls p95 = 1." in outcome.failure, outcome.output
+    assert "assert tls p95 = " in outcome.failure, outcome.output
     assert outcome.summaries["haproxy"]["iterations"]["ok"] == 9

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,11 +12,14 @@ import tempfile
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+
+from tests.scenarios.inner import PATIENT, ROOT
 
 # The iteration writes: each answer carries a nonce, which is a row by then.
 SOURCE = """
@@ -30,15 +34,16 @@ import pytest
 @pytest.mark.scale
 async def test_nonces(load, certctl, certload_stack, certload_database):
     victim = {{part.name: part.pid for part in certload_stack.parts}}["{victim}"]
-    nonces = load.ledger("nonces")
+    nonces, answered = load.ledger("nonces"), []
 
     async def nonce(iteration):
-        if iteration.index == 100:
-            os.kill(victim, signal.SIGKILL)
-            Path("killed").write_text(f"{{victim}} {{time.time()}}")
         async with iteration.client.head(certctl.acme("new-nonce")) as response:
             iteration.expect(response, 200)
             nonces.acknowledged(response.headers["Replay-Nonce"])
+        answered.append(iteration.index)
+        if len(answered) == 100:
+            Path("killed").write_text(f"{{victim}} {{time.time()}}")
+            os.kill(victim, signal.SIGKILL)
 
     async def survived(result):
         await result.effects(nonces, certload_database, "SELECT nonce FROM acme_nonces")
@@ -72,6 +77,8 @@ def test_that_needs_no_stack(number):
 CRASH = """
 import os
 import signal
+import time
+from pathlib import Path
 
 import pytest
 
@@ -85,6 +92,7 @@ async def test_crash(load, certload_stack, certload_database):
 
     async def ask(iteration):
         if iteration.index == 50:
+            Path("killed").write_text(str(time.time()))
             os.kill(victim, signal.SIGKILL)
         async with iteration.client.get("/api/v1/auth/check") as response:
             await response.read()
@@ -141,10 +149,16 @@ def run(source: str, folder: Path, temporary: Path) -> Session:
     finished = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-m", "scale or parametrize", "test_death.py"),
-            *("-p", "no:cacheprovider", "--certload-stack=embedded", "--junitxml=junit.xml"),
+            *(
+                "-p",
+                "no:cacheprovider",
+                "--certload-stack=embedded",
+                "--junitxml=junit.xml",
+                *PATIENT,
+            ),
         ],
         cwd=folder,
-        env={**os.environ, "TMPDIR": str(temporary)},
+        env={**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=120,
@@ -162,28 +176,31 @@ def test_a_part_that_is_killed(victim: str, called: str, temporary: Path, tmp_pa
     session = run(SOURCE.format(victim=victim), tmp_path, temporary)
     assert session.status == pytest.ExitCode.TESTS_FAILED, session.output
     pid, moment = (tmp_path / "killed").read_text().split()
-    assert (tmp_path / "results/summary-nonces.json").stat().st_mtime - float(moment) < 10
+    assert (tmp_path / "results/summary-nonces.json").stat().st_mtime - float(moment) < 60
     assert int(pid) not in makers_of_shared_memory()
     words = session.output
     assert "1 failed, 2 passed, 1 error" in words
-    assert f"certload: {called} died 2." in words, "it is said at once"
-    assert f"StackDied: {called} died 2." in words
-
     document = session.summary("nonces")
-    assert document["state"] == "failed"
-    assert document["failure"].startswith(f"pytest_certload.errors.StackDied: {called} died 2.")
-    assert document["validity"] == "unjudged"
-    acknowledged = document["iterations"]["ok"]
-    assert 95 <= acknowledged <= 105
-    assert (
-        f"(killed by SIGKILL); {acknowledged} iterations were acknowledged before, 0 after" in words
-    )
-    assert 2.0 <= document["duration_seconds"] < 5
     processes = {process["name"]: process for process in document["proof"]["processes"]}
     assert list(processes) == ["server", "postgres", "generator"]
     dead = processes.pop(victim)
+    since = float(moment) - datetime.fromisoformat(document["started_at"]).timestamp()
+    assert since - 0.1 <= dead["died_at"] < since + 10
+    said = f"{called} died {dead['died_at']:.1f} s into the load"
+    assert f"certload: {said}" in words, "it is said at once"
+    assert f"StackDied: {said}" in words
+
+    assert document["state"] == "failed"
+    assert document["failure"].startswith(f"pytest_certload.errors.StackDied: {said}")
+    assert document["validity"] == "unjudged"
+    acknowledged = document["iterations"]["ok"]
+    # What was answered before the kill, of what was on its way.
+    assert 100 <= acknowledged < document["iterations"]["count"]
+    assert (
+        f"(killed by SIGKILL); {acknowledged} iterations were acknowledged before, 0 after" in words
+    )
+    assert since - 0.1 <= document["duration_seconds"] < since + 20
     assert dead["death"] == "killed by SIGKILL"
-    assert 1.9 < dead["died_at"] < 4
     assert dead["cpu_seconds"] > 0
     assert {process["death"] for process in processes.values()} == {None}
     (effects,) = document["proof"]["effects"]
@@ -209,9 +226,15 @@ def test_a_part_that_is_killed(victim: str, called: str, temporary: Path, tmp_pa
 def test_a_backend_that_is_killed(temporary: Path, tmp_path: Path) -> None:
     session = run(CRASH, tmp_path, temporary)
     assert session.status == pytest.ExitCode.OK, session.output
-    processes = {p["name"]: p for p in session.summary("crash")["proof"]["processes"]}
+    summary = session.summary("crash")
+    processes = {p["name"]: p for p in summary["proof"]["processes"]}
     assert processes["postgres"]["death"] is None
     (event,) = processes["postgres"]["events"]
-    assert event.startswith("crash recovery 1.")
-    assert event.endswith("was terminated by signal 9: Killed")
-    assert "postgres: crash recovery 1." in session.output
+    told = re.fullmatch(
+        r"crash recovery ([\d.]+) s into the load: .* was terminated by signal 9: Killed", event
+    )
+    assert told is not None, event
+    started = datetime.fromisoformat(summary["started_at"]).timestamp()
+    since = float((tmp_path / "killed").read_text()) - started
+    assert since - 0.2 <= float(told[1]) < since + 10
+    assert f"postgres: crash recovery {told[1]} s" in session.output

@@ -2,9 +2,9 @@
 
 The shipped scenarios run as a user runs them, against a reference server with faults. To start a stack
 takes longer than a load, and the server is started anew before each scenario anyway: so runs share a
-session, in which the server has other faults each time. Several sessions run at once, whose limits of
-durations are wide. Where a latency is looked for, or the load takes most of the machine, nothing runs
-beside it. A run whose load could not be offered, as others had the processors, says nothing of a fault: it
+session, in which the server has other faults each time. Several sessions run at once; limits of durations
+that are not looked for are wide. Where a latency is looked for, or the load takes most of the machine, nothing
+runs beside it. A run whose load could not be offered, as others had the processors, says nothing of a fault: it
 is made once more, by itself.
 """
 
@@ -31,6 +31,7 @@ from tests.scenarios.caught import LATENCY, STACK, Caught, Run
 from tests.scenarios.fault_session import Plan, plan_arguments
 from tests.scenarios.faults_acme import ENROLMENT
 from tests.scenarios.faults_agents import DAY
+from tests.scenarios.faults_limits import ACCOUNT
 from tests.scenarios.faults_scale import STORM
 from tests.scenarios.inner import ROOT, Outcome, Scenario, run_scenarios
 
@@ -67,10 +68,19 @@ HEAVY = frozenset({DAY})
 
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """Scenarios that run without any fault."""
+    """Scenarios that run without any fault.
 
+    Attributes:
+        name: Its name.
+        transport: The client.
+        names: The scenarios.
+        more: Further arguments.
+    """
+
+    name: str
     transport: str
     names: tuple[str, ...]
+    more: tuple[str, ...] = ()
 
 
 class Sessions:
@@ -98,7 +108,7 @@ class Sessions:
             session = self._pool.submit(_make, together, folder())
             self._made |= dict.fromkeys(together, session)
         self._late = [run for run in runs if _is_late(run)]
-        self._again: set[Run] = set()
+        self._again: dict[Run, Future[Outcome]] = {}
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
@@ -106,12 +116,13 @@ class Sessions:
     def said(self, run: Run, scenario: str) -> Scenario:
         """What is said of a scenario in a run."""
         if run in self._late:
-            self._make_by_themselves([r for r in self._late if r not in self._made])
-        said = self._said(run, scenario)
-        if INVALID in said.told and run not in self._again:
-            self._again.add(run)
-            self._make_by_themselves([run])
-            said = self._said(run, scenario)
+            left = [late for late in self._late if late not in self._made]
+            self._made |= self._make_by_themselves(left)
+        said = _said(self._made[run], run, scenario)
+        if INVALID in said.told:
+            if run not in self._again:
+                self._again |= self._make_by_themselves([run])
+            said = _said(self._again[run], run, scenario)
         return said
 
     def without_faults(self, control: Control) -> Outcome:
@@ -123,17 +134,14 @@ class Sessions:
         self._wait_for_all()
         return run_without_faults(control, self._folder())
 
-    def _said(self, run: Run, scenario: str) -> Scenario:
-        outcome = self._made[run].result()
-        assert outcome.status == pytest.ExitCode.TESTS_FAILED, outcome.output
-        return outcome.of(scenario, None if _is_alone(run) else _key(run))
-
-    def _make_by_themselves(self, runs: Sequence[Run]) -> None:
+    def _make_by_themselves(self, runs: Sequence[Run]) -> dict[Run, Future[Outcome]]:
         self._wait_for_all()
+        made: dict[Run, Future[Outcome]] = {}
         for together in _sessions(runs):
             session = self._pool.submit(_make, together, self._folder())
-            self._made |= dict.fromkeys(together, session)
+            made |= dict.fromkeys(together, session)
             wait([session])
+        return made
 
     def _wait_for_all(self) -> None:
         wait([*self._controls.values(), *self._made.values()])
@@ -157,6 +165,12 @@ def sessions(
         yield sessions
     finally:
         sessions.close()
+
+
+def _said(made: Future[Outcome], run: Run, scenario: str) -> Scenario:
+    outcome = made.result()
+    assert outcome.status == pytest.ExitCode.TESTS_FAILED, outcome.output
+    return outcome.of(scenario, None if _is_alone(run) else _key(run))
 
 
 def _sessions(runs: Iterable[Run]) -> Iterator[Sequence[Run]]:
@@ -217,7 +231,7 @@ def run_together(runs: Sequence[Run], results: Path) -> Outcome:
     return run_scenarios(
         list(plan),
         *SHORT,
-        *plan_arguments(plan, results / "plan.json", wide=not any(map(_is_timed, runs))),
+        *plan_arguments(plan, results / "plan.json", {_key(run): _durations(run) for run in runs}),
         results=results,
         transport=runs[0].transport,
         preflight=runs[0].preflight,
@@ -225,23 +239,40 @@ def run_together(runs: Sequence[Run], results: Path) -> Outcome:
     )
 
 
+def _durations(run: Run) -> Sequence[str]:
+    return [c.message.strip().removesuffix(" =") for c in run.caught if c.by == LATENCY]
+
+
+#: What is no control among the others: its name, the scenarios, and what they run with.
+APART: tuple[tuple[str, frozenset[str], tuple[str, ...]], ...] = (
+    ("heavy", HEAVY, ()),
+    # It makes as many attempts as it can, and needs more than a hundred.
+    ("limits", frozenset({ACCOUNT}), ("--certload-duration=6s",)),
+)
+
+
 def _controls() -> Iterator[Control]:
-    """All scenarios that are to catch a fault, with each transport; those that are heavy by themselves."""
+    """All scenarios that are to catch a fault, with each transport; some of them by themselves."""
     for transport in ("aiohttp", "fast"):
-        names = dict.fromkeys(
+        left = dict.fromkeys(
             name for run in RUNS if run.transport == transport for name in run.scenarios
         )
-        for heavy in (False, True):
-            some = tuple(name for name in names if (name in HEAVY) == heavy)
+        for name, apart, more in APART:
+            some = tuple(scenario for scenario in left if scenario in apart)
             if some:
-                yield Control(transport=transport, names=some)
+                yield Control(
+                    name=f"{transport}-{name}", transport=transport, names=some, more=more
+                )
+            left = {scenario: None for scenario in left if scenario not in apart}
+        yield Control(name=transport, transport=transport, names=tuple(left))
 
 
 def run_without_faults(control: Control, results: Path) -> Outcome:
     plan: Plan = {name: {"none": {}} for name in control.names}
     return run_scenarios(
         control.names,
-        *plan_arguments(plan, results / "plan.json", wide=True),
+        *plan_arguments(plan, results / "plan.json"),
+        *control.more,
         results=results,
         transport=control.transport,
     )
@@ -257,10 +288,7 @@ def test_a_fault_fails_its_scenario(run: Run, caught: Caught, sessions: Sessions
 
 @pytest.mark.parametrize(
     "control",
-    [
-        pytest.param(control, id=f"{control.transport}{'-heavy' * bool(HEAVY & {*control.names})}")
-        for control in _controls()
-    ],
+    [pytest.param(control, id=control.name) for control in _controls()],
 )
 def test_without_a_fault_the_scenarios_pass(control: Control, sessions: Sessions) -> None:
     """But for latencies, which nothing that runs beside them may change: quick runs hold those."""

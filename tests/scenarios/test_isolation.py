@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests.inner.fixture import unhurried
+
+__all__ = ["unhurried"]
+
 SOURCE = """
 import pytest
 
@@ -104,7 +108,11 @@ def test_each_starts_from_the_seeds_whatever_was_before(pytester: pytest.Pyteste
     assert states["a"]["origin"] == "as it was seeded"
     for name in ("b", "a-again", "b-again"):
         assert states[name]["origin"].startswith("template, cloned in ")
-    assert all(state["cost"] < 2 and not state["missing"] for state in states.values())
+    assert not any(state["missing"] for state in states.values())
+    costs = [state["cost"] for state in states.values()]
+    # A tenth of a second on a quiet machine, and patience with a busy one.
+    assert min(costs) < 2
+    assert max(costs) < 10
 
     kept = state_of(pytester.path, "c-builds-on-it")
     assert kept["origin"] == "as earlier tests left it"

@@ -16,6 +16,7 @@ import pytest
 
 from pytest_certload.certctl.product import PRODUCT
 from pytest_certload.stack import Stack, StackRequest, open_stack
+from tests.scenarios.inner import PATIENT
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)
@@ -41,7 +42,7 @@ def run(command: str, results: Path, **environment: str) -> str:
             **environment,
             "CERTLOAD_RESULTS": str(results),
             "PATH": f"{scripts}:{os.environ['PATH']}",
-            "PYTEST_ADDOPTS": f"-p no:cacheprovider -k '{ONLY}'",
+            "PYTEST_ADDOPTS": f"-p no:cacheprovider {' '.join(PATIENT)} -k '{ONLY}'",
         },
         capture_output=True,
         text=True,

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.inner.fixture import unhurried
+
+__all__ = ["unhurried"]
+
 SOURCE = """
 import pytest
 from pytest_certload import ms, seconds
