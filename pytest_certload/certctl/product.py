@@ -13,11 +13,22 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pytest_certload.stack import ProductSpec, ServerIdentity, ServerSetup
+from pytest_certload.stack import ProductSpec, ReferenceImage, ServerIdentity, ServerSetup
 
-__all__ = ["KEY_NAME", "PRODUCT", "environment"]
+__all__ = [
+    "AUTHORISED_PATH",
+    "KEY_NAME",
+    "PRODUCT",
+    "REFERENCE_MODULE",
+    "VERSION_PATH",
+    "environment",
+    "identify",
+]
 
 KEY_NAME = "loadtest"
+VERSION_PATH = "/api/v1/version"
+AUTHORISED_PATH = "/api/v1/auth/check"
+REFERENCE_MODULE = "pytest_certload.certctl.reference"
 REFERENCE_SERVER = "certctl-reference"
 # Longer than any run: Go durations have no days.
 QUIET = "720h"
@@ -100,18 +111,20 @@ PRODUCT = ProductSpec(
     name="certctl",
     image="ghcr.io/certctl-io/certctl-server:latest",
     port=8443,
-    reference_module="pytest_certload.certctl.reference",
-    reference_dockerfile=_HERE / "reference_image" / "Dockerfile",
-    reference_base_image="debian:bookworm-slim",
-    reference_requirements=("aiohttp", "asyncpg", "cryptography"),
+    reference_module=REFERENCE_MODULE,
+    reference_image=ReferenceImage(
+        dockerfile=_HERE / "reference_image" / "Dockerfile",
+        base_image="debian:bookworm-slim",
+        requirements=("aiohttp", "asyncpg", "cryptography"),
+    ),
     environment=environment,
     migrate_argument="--migrate-only",
     empty_mounts=("/app/web/dist",),
     seed_dir=_seed_dir(),
     ready_path="/ready",
-    version_path="/api/v1/version",
+    version_path=VERSION_PATH,
     identify=identify,
-    authorised_path="/api/v1/auth/check",
+    authorised_path=AUTHORISED_PATH,
     permissions=permissions,
     required_permissions=frozenset(
         {

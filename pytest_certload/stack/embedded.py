@@ -61,6 +61,16 @@ def open_embedded(
         if request.provider == "embedded":
             raise
         raise StackError(f"{error} It was chosen because there is {reason}.") from error
+    if product.reference_module is None:
+        raise StackError(
+            f"{product.name} has no server that runs without containers; choose --certload-stack docker "
+            "or external."
+            + (
+                ""
+                if request.provider == "embedded"
+                else f" It was chosen because there is {reason}."
+            )
+        )
     seeds = read_seed(request.seed_dir or product.seed_dir)
     with (
         open_workspace() as workspace,
@@ -93,22 +103,21 @@ def open_embedded(
         }
         argv = [sys.executable, "-m", product.reference_module]
 
-        announce("reference server: migrating the schema")
-        migration = workspace.spawn(
-            [*argv, product.migrate_argument],
-            log_name="migrate.log",
-            env={**own, **request.server_environment},
-        )
-        try:
-            if migration.wait(request.boot_timeout) != 0:
-                raise StackError(_did_not_migrate(migration, request.boot_timeout))
-        finally:
-            migration.stop()
+        if product.migrate_argument is not None:
+            announce("reference server: migrating the schema")
+            migration = workspace.spawn(
+                [*argv, product.migrate_argument],
+                log_name="migrate.log",
+                env={**own, **request.server_environment},
+            )
+            try:
+                if migration.wait(request.boot_timeout) != 0:
+                    raise StackError(_did_not_migrate(migration, request.boot_timeout))
+            finally:
+                migration.stop()
         applied = seed_own(dsn, seeds, announce)
 
-        endpoint = Endpoint(
-            base_url=f"https://{LOOPBACK}:{port}", ca_path=authority.ca_path, token=token
-        )
+        endpoint = product.endpoint(f"{LOOPBACK}:{port}", ca_path=authority.ca_path, token=token)
         server = _Server(
             workspace=workspace,
             argv=argv,

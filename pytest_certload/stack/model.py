@@ -21,6 +21,7 @@ __all__ = [
     "Expectation",
     "Part",
     "ProductSpec",
+    "ReferenceImage",
     "SeedFile",
     "ServerIdentity",
     "ServerSetup",
@@ -131,6 +132,25 @@ class ServerIdentity:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReferenceImage:
+    """How the reference server's image is built.
+
+    Attributes:
+        dockerfile: Its Dockerfile.
+        base_image: Image that it is made from.
+        requirements: Names of the distributions that the reference server needs.
+    """
+
+    dockerfile: Path
+    base_image: str
+    requirements: tuple[str, ...]
+
+
+def _no_permissions(_: Mapping[str, Any]) -> Collection[str]:
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProductSpec:
     """Everything about a product that a stack needs to run it.
 
@@ -138,18 +158,20 @@ class ProductSpec:
         name: The product's name, as messages print it.
         image: Its server image.
         port: The port its server listens on inside a container.
-        reference_module: Module that runs the reference server.
-        reference_dockerfile: Dockerfile of the reference server's image.
-        reference_base_image: Image that the reference server's image is made from.
-        reference_requirements: Names of the distributions the reference server needs.
         environment: The recipe: the server's environment variables for a set-up.
-        migrate_argument: Argument with which the server migrates its schema and exits.
-        empty_mounts: Directories of the image that an empty one must cover.
         seed_dir: The product's own seed folder.
         ready_path: Answers 200 when the server can work.
-        version_path: Answers 200 with JSON that says who the server is.
-        identify: Reads that JSON.
-        authorised_path: Answers 200 with JSON to a valid token, 401 or 403 otherwise.
+        tls: Whether the server listens with TLS, with the certificate of the set-up.
+        migrate_argument: Argument with which the server migrates its schema and exits; None: it has
+            none, and the seeds make the schema.
+        reference_module: Module that runs a server without containers, for embedded; None: there is
+            none.
+        reference_image: How an image with that server is built; None: it cannot be.
+        empty_mounts: Directories of the image that an empty one must cover.
+        version_path: Answers 200 with JSON that says who the server is; None: nobody asks it.
+        identify: Reads that JSON; None: it is what ``name`` says.
+        authorised_path: Answers 200 with JSON to a valid token, 401 or 403 otherwise; None: nothing
+            is asked of a token before the load.
         permissions: Reads from that JSON what the token may do.
         required_permissions: What the scenarios need the token to be allowed.
         token_help: How to make a token with these permissions, for messages.
@@ -158,21 +180,28 @@ class ProductSpec:
     name: str
     image: str
     port: int
-    reference_module: str
-    reference_dockerfile: Path
-    reference_base_image: str
-    reference_requirements: tuple[str, ...]
     environment: Callable[[ServerSetup], Mapping[str, str]]
-    migrate_argument: str
-    empty_mounts: tuple[str, ...]
     seed_dir: Path
     ready_path: str
-    version_path: str
-    identify: Callable[[Mapping[str, Any]], ServerIdentity]
-    authorised_path: str
-    permissions: Callable[[Mapping[str, Any]], Collection[str]]
-    required_permissions: frozenset[str]
-    token_help: str
+    tls: bool = True
+    migrate_argument: str | None = None
+    reference_module: str | None = None
+    reference_image: ReferenceImage | None = None
+    empty_mounts: tuple[str, ...] = ()
+    version_path: str | None = None
+    identify: Callable[[Mapping[str, Any]], ServerIdentity] | None = None
+    authorised_path: str | None = None
+    permissions: Callable[[Mapping[str, Any]], Collection[str]] = _no_permissions
+    required_permissions: frozenset[str] = frozenset()
+    token_help: str = ""
+
+    def endpoint(self, address: str, *, ca_path: Path, token: str) -> Endpoint:
+        """A server of our own at an address, ``host:port``."""
+        return Endpoint(
+            base_url=f"{'https' if self.tls else 'http'}://{address}",
+            ca_path=ca_path if self.tls else None,
+            token=token,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

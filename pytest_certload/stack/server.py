@@ -195,6 +195,8 @@ def identify(endpoint: Endpoint, product: ProductSpec) -> ServerIdentity:
     Raises:
         StackError: It is not the product.
     """
+    if product.version_path is None:
+        return ServerIdentity(server=product.name, is_reference=False)
     answer = get(endpoint, product.version_path)
     document = answer.json()
     if answer.status != 200 or document is None:
@@ -202,6 +204,8 @@ def identify(endpoint: Endpoint, product: ProductSpec) -> ServerIdentity:
             f"{endpoint.base_url} is no {product.name} server: {product.version_path} answers "
             f"{answer.status} {_excerpt(answer)}; correct --certload-base-url."
         )
+    if product.identify is None:
+        return ServerIdentity(server=product.name, is_reference=False)
     try:
         return product.identify(document)
     except (KeyError, TypeError, ValueError) as error:
@@ -217,6 +221,8 @@ def check_token(endpoint: Endpoint, product: ProductSpec) -> None:
     Raises:
         StackError: The token is refused, or may do too little.
     """
+    if product.authorised_path is None:
+        return
     answer = get(endpoint, product.authorised_path)
     if answer.status == 401:
         given = "The token is" if endpoint.token else "No token was given, and that is"

@@ -103,7 +103,7 @@ json.loads((files("pytest_certload.report") / "summary.schema.json").read_text()
 print(json.dumps({
     "package": pytest_certload.__file__,
     "seeds": sorted(path.name for path in PRODUCT.seed_dir.glob("*.sql")),
-    "dockerfile": PRODUCT.reference_dockerfile.is_file(),
+    "dockerfile": PRODUCT.reference_image.dockerfile.is_file(),
     "home": str(PRODUCT.seed_dir),
 }))
 """

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_certload.certctl.product import PRODUCT
+from pytest_certload.certctl.product import PRODUCT, identify
 
 if TYPE_CHECKING:
     from .conftest import Bench, Reply, Server
@@ -68,7 +68,7 @@ def test_the_version_says_that_it_is_the_reference_server(server: Server) -> Non
     assert reply.status == 200
     package = metadata.version("pytest-certload")
     assert reply.json() == {"server": "certctl-reference", "version": package}
-    identity = PRODUCT.identify(reply.json())
+    identity = identify(reply.json())
     assert identity.is_reference
     assert identity.server == f"certctl reference server {package}"
     assert reply.headers["Server"] == "certctl-reference"

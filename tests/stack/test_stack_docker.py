@@ -18,7 +18,7 @@ import pytest
 from docker import APIClient
 
 from pytest_certload.certctl.connectors import open_connectors
-from pytest_certload.certctl.product import PRODUCT
+from pytest_certload.certctl.product import AUTHORISED_PATH, PRODUCT
 from pytest_certload.database import Database, run_sync
 from pytest_certload.errors import StackError
 from pytest_certload.stack import Stack, StackRequest, choose_provider, open_stack
@@ -166,7 +166,7 @@ class TestThatRuns:
         assert stack.restore({}).startswith("template, cloned in ")
         second = docker("ps", "--quiet", "--filter", "label=certload.run").split()
         assert len(second) == len(set(first) | set(second)) - 1 == 2, "Postgres stays"
-        assert get(stack.endpoint, PRODUCT.authorised_path).status == 200
+        assert get(stack.endpoint, AUTHORISED_PATH).status == 200
         assert run_sync(ask("SELECT count(*) FROM agents")) == 5000
 
     def test_is_put_back_when_its_server_was_removed_from_outside(self, opened: Opened) -> None:
@@ -175,7 +175,7 @@ class TestThatRuns:
         server = {part.name: part.container for part in stack.parts}["server"]
         docker("rm", "--force", "--volumes", str(server))
         stack.restore({})
-        assert get(stack.endpoint, PRODUCT.authorised_path).status == 200
+        assert get(stack.endpoint, AUTHORISED_PATH).status == 200
 
     def test_builds_its_image_once(self, opened: Opened) -> None:
         again: list[str] = []

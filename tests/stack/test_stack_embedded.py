@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_certload.certctl.product import PRODUCT
+from pytest_certload.certctl.product import AUTHORISED_PATH, PRODUCT, REFERENCE_MODULE, VERSION_PATH
 from pytest_certload.database import Database, run_sync
 from pytest_certload.errors import SeedError, StackError
 from pytest_certload.stack import Stack, StackRequest, open_stack
@@ -102,7 +102,7 @@ def servers_in(folder: Path) -> list[int]:
             parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
         except OSError:
             continue
-        if PRODUCT.reference_module in command and place.is_relative_to(folder):
+        if REFERENCE_MODULE in command and place.is_relative_to(folder):
             found.append((int(process.name), int(parent)))
     pids = {pid for pid, _ in found}
     return [pid for pid, parent in found if parent not in pids]
@@ -188,10 +188,10 @@ class TestThatIsPutBack:
         assert stack.restore is not None
         first = servers_in(place)
         execute(stack, "TRUNCATE agents CASCADE")
-        assert get(stack.endpoint, PRODUCT.authorised_path).status == 200
+        assert get(stack.endpoint, AUTHORISED_PATH).status == 200
         assert stack.restore({}).startswith("template, cloned in ")
         assert servers_in(place) != first, "it was started anew"
-        assert get(stack.endpoint, PRODUCT.authorised_path).status == 200
+        assert get(stack.endpoint, AUTHORISED_PATH).status == 200
         assert execute(stack, "SELECT FROM agents") == "SELECT 5000"
 
     def test_runs_with_what_it_is_given_until_it_is_given_something_else(
@@ -200,9 +200,9 @@ class TestThatIsPutBack:
         def version(environment: Mapping[str, str]) -> object:
             assert stack.restore is not None
             stack.restore(environment)
-            answer = get(stack.endpoint, PRODUCT.version_path).json()
+            answer = get(stack.endpoint, VERSION_PATH).json()
             assert answer is not None
-            refused = get(replace(stack.endpoint, token="nobody's"), PRODUCT.authorised_path).status
+            refused = get(replace(stack.endpoint, token="nobody's"), AUTHORISED_PATH).status
             return answer["version"], refused
 
         everybody = {"CERTCTL_AUTH_TYPE": "none", "CERTCTL_DEMO_MODE_ACK": "true"}
@@ -220,7 +220,7 @@ class TestThatIsPutBack:
         os.kill(server, signal.SIGKILL)
         eventually(lambda: not servers_in(place))
         stack.restore({})
-        assert get(stack.endpoint, PRODUCT.authorised_path).status == 200
+        assert get(stack.endpoint, AUTHORISED_PATH).status == 200
 
 
 class TestThatCannotRun:

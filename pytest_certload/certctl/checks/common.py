@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
-from pytest_certload.certctl.product import PRODUCT
+from pytest_certload.certctl.product import AUTHORISED_PATH, VERSION_PATH, identify
 from pytest_certload.errors import PreflightError
 from pytest_certload.proof.preflight import Preflight
 
@@ -41,22 +41,22 @@ class CommonChecks(Asker):
 
     async def identity(self, preflight: Preflight) -> str:
         """It is certctl, and of which version."""
-        answer = await ask(preflight, "GET", PRODUCT.version_path)
+        answer = await ask(preflight, "GET", VERSION_PATH)
         document = answer.json()
         try:
             if answer.status == 200 and isinstance(document, dict):
-                return PRODUCT.identify(document).server
+                return identify(document).server
         except KeyError:
             pass
         raise PreflightError(
-            f"{preflight.base_url} is no certctl: {PRODUCT.version_path} answers {answer}; correct "
+            f"{preflight.base_url} is no certctl: {VERSION_PATH} answers {answer}; correct "
             "--certload-base-url"
         )
 
     async def clock(self, preflight: Preflight) -> str:
         """Server, database and load generator know the same time."""
         began = time.time()
-        answer = await ask(preflight, "GET", PRODUCT.version_path)
+        answer = await ask(preflight, "GET", VERSION_PATH)
         ended = time.time()
         date = answer.headers.get("Date")
         server = "the server sends no Date"
@@ -105,7 +105,7 @@ class CommonChecks(Asker):
         They come without a token: the limiter counts them all the same, and the refusal after it
         costs the server no query and no audit row.
         """
-        path = PRODUCT.authorised_path
+        path = AUTHORISED_PATH
         rows = await self.audit_rows(path)
         began = time.monotonic()
         statuses: list[int] = []

@@ -19,8 +19,8 @@ from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.images import Image
 
 import pytest_certload
-from pytest_certload.errors import StackError
-from pytest_certload.stack.model import ProductSpec
+from pytest_certload.errors import ConfigurationError, StackError
+from pytest_certload.stack.model import ProductSpec, ReferenceImage
 from pytest_certload.stack.processes import last_lines
 
 from .daemon import DOCKER_ERRORS, GONE, explain
@@ -143,6 +143,20 @@ def describe_image(name: str, image: Image) -> str:
     return f"{name} ({digests[0].partition('@')[2] if digests else image.id})"
 
 
+def reference_image_of(product: ProductSpec) -> ReferenceImage:
+    """How the product's reference server is made an image.
+
+    Raises:
+        ConfigurationError: It cannot be.
+    """
+    if product.reference_image is None:
+        raise ConfigurationError(
+            f"--certload-server-image reference: {product.name} has no reference server's image; name "
+            "an image"
+        )
+    return product.reference_image
+
+
 def build_reference_image(
     client: docker.DockerClient,
     product: ProductSpec,
@@ -152,19 +166,21 @@ def build_reference_image(
     """The reference server's image and its name, built unless this very source is built already.
 
     Raises:
+        ConfigurationError: The product has none.
         ImageUnavailable: Its base image cannot be pulled.
         StackError: The build failed, with its last lines.
     """
+    recipe = reference_image_of(product)
     with tempfile.TemporaryDirectory(prefix="certload-image-") as directory:
         context = Path(directory)
-        tag = f"{REFERENCE_REPOSITORY}:{_fill_context(context, product)}"
+        tag = f"{REFERENCE_REPOSITORY}:{_fill_context(context, recipe)}"
         try:
             return tag, client.images.get(tag)
         except ImageNotFound:
             pass
         ensure_image(
             client,
-            product.reference_base_image,
+            recipe.base_image,
             option="--certload-server-image",
             announce=announce,
         )
@@ -181,7 +197,7 @@ def build_reference_image(
                     f"({error.strerror or error}); let one of {', '.join(CA_VARIABLES)} name a file of them."
                 ) from error
             arguments["PIP_CERT"] = CA_IN_BUILD
-        arguments["BASE_IMAGE"] = product.reference_base_image
+        arguments["BASE_IMAGE"] = recipe.base_image
         _build(client, context, tag, arguments)
     image = client.images.get(tag)
     _remove_older(client, image, REFERENCE_REPOSITORY)
@@ -227,19 +243,19 @@ def build_package_image(
     return tag, image
 
 
-def _fill_context(context: Path, product: ProductSpec) -> str:
+def _fill_context(context: Path, recipe: ReferenceImage) -> str:
     """Write Dockerfile, requirements and source; returns what names them all."""
     package = Path(pytest_certload.__file__).resolve().parent
-    shutil.copyfile(product.reference_dockerfile, context / "Dockerfile")
+    shutil.copyfile(recipe.dockerfile, context / "Dockerfile")
     (context / "ca.pem").touch()
-    requirements = "\n".join(_requirements(product.reference_requirements))
+    requirements = "\n".join(_requirements(recipe.requirements))
     (context / "requirements.txt").write_text(requirements + "\n", encoding="utf-8")
     shutil.copytree(
         package,
         context / package.name,
         ignore=shutil.ignore_patterns("__pycache__", "*.pyc"),
     )
-    content = hashlib.sha256(product.reference_base_image.encode())
+    content = hashlib.sha256(recipe.base_image.encode())
     for path in sorted(_files(context)):
         content.update(f"\0{path.relative_to(context)}\0".encode())
         content.update(path.read_bytes())

@@ -45,6 +45,7 @@ from .images import (
     build_reference_image,
     describe_image,
     ensure_image,
+    reference_image_of,
     why_not_available,
 )
 from .running import (
@@ -96,7 +97,7 @@ def why_not_docker(request: StackRequest, product: ProductSpec) -> str | None:
     """None when a daemon answers and each image is here or can be had; else the reason."""
     server_image = request.server_image or product.image
     if server_image == REFERENCE_IMAGE:
-        server_image = product.reference_base_image
+        server_image = reference_image_of(product).base_image
     try:
         with connect(LOOK_SECONDS) as client:
             for name in (request.postgres_image, server_image):
@@ -157,8 +158,9 @@ def open_docker(
                 token=secrets.token_hex(24),
                 secret=secrets.token_hex(32),
             )
-            announce(f"{server_name}: migrating the schema")
-            _migrate(server)
+            if product.migrate_argument is not None:
+                announce(f"{server_name}: migrating the schema")
+                _migrate(server, product.migrate_argument)
             applied = seed_own(dsn, seeds, announce)
             serving = _Serving(server, ca_path=authority.ca_path)
             state = SeededState(dsn, seeds, server=serving, announce=announce)
@@ -239,10 +241,9 @@ class _Serving:
 
     @property
     def endpoint(self) -> Endpoint:
-        return Endpoint(
-            base_url=f"https://{LOOPBACK}:{self._port}",
-            ca_path=self._ca_path,
-            token=self._server.token,
+        server = self._server
+        return server.product.endpoint(
+            f"{LOOPBACK}:{self._port}", ca_path=self._ca_path, token=server.token
         )
 
     @property
@@ -346,8 +347,7 @@ async def _connect_once(dsn: str) -> None:
         pass
 
 
-def _migrate(server: _Server) -> None:
-    argument = server.product.migrate_argument
+def _migrate(server: _Server, argument: str) -> None:
     timeout = server.request.boot_timeout
     container = _start(server, command=[argument], port=None, environment={})
     deadline = time.monotonic() + timeout

@@ -1,0 +1,125 @@
+"""A product of one's own: the guide's example, with a server that is nobody's but this test's."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.inner.fixture import unhurried
+
+__all__ = ["unhurried"]
+
+GUIDE = Path(__file__).parents[2] / "docs" / "writing-load-tests.md"
+SERVER = """
+import argparse
+import asyncio
+import os
+import socket
+
+import asyncpg
+from aiohttp import web
+
+parser = argparse.ArgumentParser()
+parser.add_argument("command", nargs="?")
+parser.add_argument("--fd", type=int)
+arguments = parser.parse_args()
+
+
+async def migrate():
+    connection = await asyncpg.connect(os.environ["SHOP_DATABASE"])
+    await connection.execute("CREATE TABLE goods (id serial PRIMARY KEY, name text)")
+    await connection.execute(
+        "CREATE TABLE orders (id serial PRIMARY KEY, goods int REFERENCES goods)"
+    )
+    await connection.close()
+
+
+async def app():
+    pool = await asyncpg.create_pool(os.environ["SHOP_DATABASE"])
+
+    async def ready(request):
+        return web.Response()
+
+    async def order(request):
+        if request.headers.get("Authorization") != f"Bearer {os.environ['SHOP_TOKEN']}":
+            return web.Response(status=401)
+        goods = (await request.json())["goods"]
+        number = await pool.fetchval("INSERT INTO orders (goods) VALUES ($1) RETURNING id", goods)
+        if number == 7 and "SHOP_FORGETS" in os.environ:
+            await pool.execute("DELETE FROM orders WHERE id = 7")
+        return web.json_response({"id": number}, status=201)
+
+    app = web.Application()
+    app.add_routes([web.get("/ready", ready), web.post("/orders", order)])
+    return app
+
+
+if arguments.command == "migrate":
+    asyncio.run(migrate())
+else:
+    web.run_app(app(), sock=socket.socket(fileno=arguments.fd))
+"""
+
+
+def example(name: str) -> str:
+    (found,) = re.findall(
+        rf"<!-- example: {name} -->\n```\w+\n(.*?)```", GUIDE.read_text("utf-8"), re.DOTALL
+    )
+    return str(found)
+
+
+@pytest.fixture
+def shop(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+    pytester.makeconftest(example("product"))
+    pytester.makepyfile(test_shop=example("product-test"), shop_server=SERVER)
+    pytester.mkdir("seed").joinpath("1_goods.sql").write_text(example("goods"))
+    monkeypatch.setenv("PYTHONPATH", str(pytester.path), prepend=":")
+    return pytester
+
+
+def run(pytester: pytest.Pytester, *more: str) -> pytest.RunResult:
+    return pytester.runpytest_subprocess(
+        *("-m", "scale", "--certload-stack=embedded", "--certload-duration=1s", *more)
+    )
+
+
+def test_is_started_seeded_loaded_and_proven(shop: pytest.Pytester) -> None:
+    result = run(shop)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "certload: ready on the embedded stack: shop*",
+            "*orders lost == 0 (0 of 50 acknowledged)*",
+        ]
+    )
+
+
+def test_that_forgets_is_found_out(shop: pytest.Pytester) -> None:
+    result = run(shop, "--certload-server-env=SHOP_FORGETS=1", "--certload-effects-limit=1s")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*1 of 50 acknowledged orders are not in the database*"])
+
+
+def test_whose_seeds_make_the_schema_needs_no_migration(shop: pytest.Pytester) -> None:
+    conftest = shop.path / "conftest.py"
+    conftest.write_text(conftest.read_text().replace('        migrate_argument="migrate",\n', ""))
+    schema = "CREATE TABLE goods (id serial PRIMARY KEY, name text);\n"
+    schema += "CREATE TABLE orders (id serial PRIMARY KEY, goods int REFERENCES goods);\n"
+    (shop.path / "seed" / "0_schema.sql").write_text(schema)
+    run(shop).assert_outcomes(passed=1)
+
+
+def test_without_a_server_in_python_says_where_it_runs(shop: pytest.Pytester) -> None:
+    conftest = shop.path / "conftest.py"
+    text = conftest.read_text().replace('        reference_module="shop_server",\n', "")
+    conftest.write_text(text)
+    result = run(shop)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*shop has no server that runs without containers; choose --certload-stack docker or external."
+        ]
+    )
