@@ -46,11 +46,13 @@ class Endpoint:
         base_url: Scheme, host and port, no slash at the end.
         ca_path: PEM file of the CA that its certificate must come from; None = the system's CAs.
         token: Bearer token of an administrator; None = none is sent.
+        ours: Whether we start it ourselves, so that no option says where it is.
     """
 
     base_url: str
     ca_path: Path | None = None
     token: str | None = field(default=None, repr=False)
+    ours: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +203,7 @@ class ProductSpec:
             base_url=f"{'https' if self.tls else 'http'}://{address}",
             ca_path=ca_path if self.tls else None,
             token=token,
+            ours=True,
         )
 
 

@@ -105,7 +105,12 @@ def explain(endpoint: Endpoint, error: Exception) -> StackError:
     if isinstance(error, ssl.SSLError):
         return StackError(
             f"No TLS connection to {endpoint.base_url} ({error.reason or error}); "
-            "if the server speaks plain HTTP, write http:// in --certload-base-url."
+            "if the server speaks plain HTTP, "
+            + _remedy(
+                endpoint,
+                "write http:// in --certload-base-url.",
+                "say tls=False in its ProductSpec.",
+            )
         )
     if isinstance(error, (socket.gaierror, UnicodeError)):
         return StackError(
@@ -113,12 +118,20 @@ def explain(endpoint: Endpoint, error: Exception) -> StackError:
             "correct --certload-base-url."
         )
     reason = "no answer in time" if isinstance(error, TimeoutError) else error
-    plain = endpoint.base_url.startswith("http:")
-    scheme = " If it speaks TLS, write https:// in --certload-base-url." if plain else ""
-    return Unreachable(
-        f"{endpoint.base_url} cannot be reached ({reason}); "
-        f"check --certload-base-url and that the server runs.{scheme}"
-    )
+    check = _remedy(endpoint, "--certload-base-url and that the server runs.", "its log.")
+    scheme = ""
+    if endpoint.base_url.startswith("http:"):
+        scheme = " If it speaks TLS, " + _remedy(
+            endpoint,
+            "write https:// in --certload-base-url.",
+            "its ProductSpec must not say tls=False.",
+        )
+    return Unreachable(f"{endpoint.base_url} cannot be reached ({reason}); check {check}{scheme}")
+
+
+def _remedy(endpoint: Endpoint, option: str, own: str) -> str:
+    """What to do about a server that an option names, or about one that we start."""
+    return own if endpoint.ours else option
 
 
 def _ssl_context(endpoint: Endpoint) -> ssl.SSLContext:
@@ -202,7 +215,7 @@ def identify(endpoint: Endpoint, product: ProductSpec) -> ServerIdentity:
     if answer.status != 200 or document is None:
         raise StackError(
             f"{endpoint.base_url} is no {product.name} server: {product.version_path} answers "
-            f"{answer.status} {_excerpt(answer)}; correct --certload-base-url."
+            f"{answer.status} {_excerpt(answer)}; {_correct(endpoint)}"
         )
     if product.identify is None:
         return ServerIdentity(server=product.name, is_reference=False)
@@ -211,7 +224,7 @@ def identify(endpoint: Endpoint, product: ProductSpec) -> ServerIdentity:
     except (KeyError, TypeError, ValueError) as error:
         raise StackError(
             f"{endpoint.base_url} is no {product.name} server: {product.version_path} answers "
-            f"JSON without what it must hold ({error}); correct --certload-base-url."
+            f"JSON without what it must hold ({error}); {_correct(endpoint)}"
         ) from error
 
 
@@ -224,16 +237,21 @@ def check_token(endpoint: Endpoint, product: ProductSpec) -> None:
     if product.authorised_path is None:
         return
     answer = get(endpoint, product.authorised_path)
+    more = f" {product.token_help}" if product.token_help else ""
     if answer.status == 401:
         given = "The token is" if endpoint.token else "No token was given, and that is"
         raise StackError(
             f"{given} refused by {endpoint.base_url} (401); "
-            f"give a valid one by --certload-token. {product.token_help}"
+            + _remedy(
+                endpoint,
+                "give a valid one by --certload-token.",
+                "it must take the token that its environment is given.",
+            )
+            + more
         )
     if answer.status == 403:
         raise StackError(
-            f"The token is not allowed even to ask {endpoint.base_url} what it may do (403). "
-            f"{product.token_help}"
+            f"The token is not allowed even to ask {endpoint.base_url} what it may do (403).{more}"
         )
     document = answer.json()
     if answer.status != 200 or document is None:
@@ -252,8 +270,14 @@ def check_token(endpoint: Endpoint, product: ProductSpec) -> None:
     if missing:
         raise StackError(
             f"The token may do too little on {endpoint.base_url}: it lacks "
-            f"{', '.join(sorted(missing))}. {product.token_help}"
+            f"{', '.join(sorted(missing))}.{more}"
         )
+
+
+def _correct(endpoint: Endpoint) -> str:
+    return _remedy(
+        endpoint, "correct --certload-base-url.", "look for what was started in its place."
+    )
 
 
 def _excerpt(answer: Answer) -> str:

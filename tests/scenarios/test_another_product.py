@@ -112,6 +112,19 @@ def test_whose_seeds_make_the_schema_needs_no_migration(shop: pytest.Pytester) -
     run(shop).assert_outcomes(passed=1)
 
 
+def test_that_speaks_no_tls_must_say_so(shop: pytest.Pytester) -> None:
+    conftest = shop.path / "conftest.py"
+    conftest.write_text(conftest.read_text().replace("        tls=False,\n", ""))
+    result = run(shop)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            "No TLS connection to https://127.0.0.1:*; if the server speaks plain HTTP, say tls=False in its*"
+        ]
+    )
+    assert "--certload-base-url" not in result.stdout.str()
+
+
 def test_without_a_server_in_python_says_where_it_runs(shop: pytest.Pytester) -> None:
     conftest = shop.path / "conftest.py"
     text = conftest.read_text().replace('        reference_module="shop_server",\n', "")
