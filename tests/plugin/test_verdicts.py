@@ -45,8 +45,8 @@ STUBBORN = """
 import asyncio
 
 async def stubborn(iteration):
-    # More often than it is cancelled at the end of a load and of the event loop.
-    for _ in range(10):
+    # It is cancelled five times at the end of a load, and once at the end of the event loop.
+    for _ in range(6):
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
