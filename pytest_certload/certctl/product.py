@@ -118,7 +118,7 @@ PRODUCT = ProductSpec(
         requirements=("aiohttp", "asyncpg", "cryptography"),
     ),
     environment=environment,
-    migrate_argument="--migrate-only",
+    migrate_arguments=("--migrate-only",),
     empty_mounts=("/app/web/dist",),
     seed_dir=_seed_dir(),
     ready_path="/ready",

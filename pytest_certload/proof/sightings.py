@@ -277,8 +277,8 @@ class Sightings:
         *args: Its parameters.
         every: How long from one reading to the next; a third of the time between two operations on
             one key, or less.
-        tolerance: By how much the clocks of the server and the database may differ; much less than
-            the time between two operations on one key.
+        tolerance: By how much the clocks of the server and the database may differ; twice as much is
+            less than the time between two operations on one key, or a reading lies in between.
 
     Raises:
         ConfigurationError: ``every`` or ``tolerance`` is no duration.
@@ -377,7 +377,10 @@ class Sightings:
 
         async with asyncio.timeout(_PATIENCE):
             asked = time.monotonic_ns()
-            clock = await self._clock(database)
+            clock, took = await self._clock(database)
+            if took > self._tolerance:
+                # Off by as much, times would be taken for earlier or later ones.
+                raise StackError(f"Postgres took {format_duration(took)} to tell its time")
             before = time.monotonic_ns()
             await database.stream(take, self._query, *self._args, at_once=_ROWS_AT_ONCE)
         self._cost += (time.monotonic_ns() - asked) / 1e9
@@ -390,8 +393,8 @@ class Sightings:
             )
         )
 
-    async def _clock(self, database: Database) -> int:
-        """The database's clock less ours, microseconds, by the question that took least.
+    async def _clock(self, database: Database) -> tuple[int, int]:
+        """The database's clock less ours, microseconds, by the question that took least; and what that took.
 
         When in that time Postgres looked at its clock is not known. As NTP's clock filter does (RFC 5905,
         10): of several answers, the one with the least delay errs least.
@@ -405,7 +408,7 @@ class Sightings:
                 least, difference = answered - asked, clock - (asked + answered) // 2000
             if least <= self._tolerance // 8:
                 break
-        return difference
+        return difference, least
 
     # Judging.
 

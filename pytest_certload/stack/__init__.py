@@ -49,7 +49,7 @@ __all__ = [
 def choose_provider(request: StackRequest, product: ProductSpec) -> tuple[str, str]:
     """Which provider will run, and why.  Bounded in time; nothing is pulled or started.
 
-    ``auto`` is external when both a base URL and a token are given, docker when a daemon answers
+    ``auto`` is external when a base URL is given, and a token if the product looks at it, docker when a daemon answers
     and each image is there or its registry has it, and embedded otherwise.
 
     Raises:
@@ -61,8 +61,8 @@ def choose_provider(request: StackRequest, product: ProductSpec) -> tuple[str, s
         )
     if request.provider != "auto":
         return request.provider, "asked for by --certload-stack"
-    if request.base_url is not None and request.token is not None:
-        return "external", "a base URL and a token are given"
+    if request.base_url is not None and (request.token is not None or not product.authorised_path):
+        return "external", f"a base URL{' and a token are' if request.token else ' is'} given"
     from .containers import why_not_docker
 
     obstacle = why_not_docker(request, product)

@@ -13,6 +13,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from pytest_certload.errors import StackError
 
@@ -37,7 +38,7 @@ from .state import SeededState
 __all__ = ["open_embedded"]
 
 BACKLOG = 4096
-# Ours and the product's variables must not leak from the shell into the server under test.
+# Such variables must not leak from the shell into the server under test.
 NOT_INHERITED = ("CERTCTL_", "CERTLOAD_", "PG", "PYTEST_")
 
 
@@ -55,12 +56,6 @@ def open_embedded(
         StackError: One of them cannot be started.
         SeedError: The seeds cannot be applied.
     """
-    try:
-        binaries = find_binaries(request.postgres_bin)
-    except StackError as error:
-        if request.provider == "embedded":
-            raise
-        raise StackError(f"{error} It was chosen because there is {reason}.") from error
     if product.reference_module is None:
         raise StackError(
             f"{product.name} has no server that runs without containers; choose --certload-stack docker "
@@ -71,6 +66,12 @@ def open_embedded(
                 else f" It was chosen because there is {reason}."
             )
         )
+    try:
+        binaries = find_binaries(request.postgres_bin)
+    except StackError as error:
+        if request.provider == "embedded":
+            raise
+        raise StackError(f"{error} It was chosen because there is {reason}.") from error
     seeds = read_seed(request.seed_dir or product.seed_dir)
     with (
         open_workspace() as workspace,
@@ -99,20 +100,22 @@ def open_embedded(
         )
         own = {
             **{k: v for k, v in os.environ.items() if not k.startswith(NOT_INHERITED)},
-            **product.environment(setup),
+            # What can be imported here, such as a module beside the conftest, can be there too.
+            "PYTHONPATH": os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path),
+            **product.variables(setup),
         }
         argv = [sys.executable, "-m", product.reference_module]
 
-        if product.migrate_argument is not None:
-            announce("reference server: migrating the schema")
+        if product.migrate_arguments:
+            announce(f"{product.server_name}: migrating the schema")
             migration = workspace.spawn(
-                [*argv, product.migrate_argument],
+                [*argv, *product.migrate_arguments],
                 log_name="migrate.log",
                 env={**own, **request.server_environment},
             )
             try:
                 if migration.wait(request.boot_timeout) != 0:
-                    raise StackError(_did_not_migrate(migration, request.boot_timeout))
+                    raise StackError(_did_not_migrate(product, migration, request.boot_timeout))
             finally:
                 migration.stop()
         applied = seed_own(dsn, seeds, announce)
@@ -129,7 +132,7 @@ def open_embedded(
             boot_timeout=request.boot_timeout,
         )
         state = SeededState(dsn, seeds, server=server, announce=announce)
-        announce("reference server: starting")
+        announce(f"{product.server_name}: starting")
         try:
             state.start()
             identity = identify(endpoint, product)
@@ -214,16 +217,16 @@ class _Server:
             self._endpoint,
             self._product,
             timeout=self._boot_timeout,
-            check_alive=lambda: _check_alive(child),
+            check_alive=lambda: _check_alive(self._product, child),
             last_words=child.last_lines,
         )
         check_token(self._endpoint, self._product)
 
 
-def _check_alive(server: Child) -> None:
+def _check_alive(product: ProductSpec, server: Child) -> None:
     if server.exit_code is not None:
         raise StackError(
-            f"The reference server ended with exit code {server.exit_code} while it started. "
+            f"The {product.server_name} ended with exit code {server.exit_code} while it started. "
             f"{server.last_lines()}"
         )
 
@@ -250,9 +253,9 @@ def _listen(port: int) -> socket.socket:
     return listener
 
 
-def _did_not_migrate(migration: Child, timeout: float) -> str:
+def _did_not_migrate(product: ProductSpec, migration: Child, timeout: float) -> str:
     if migration.exit_code is None:
         what = f"did not migrate the schema within {timeout:g} s"
     else:
         what = f"could not migrate the schema (exit code {migration.exit_code})"
-    return f"The reference server {what}. {migration.last_lines()}"
+    return f"The {product.server_name} {what}. {migration.last_lines()}"

@@ -11,7 +11,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
+
+from pytest_certload.errors import ConfigurationError
 
 __all__ = [
     "AS_SEEDED",
@@ -135,7 +137,7 @@ class ServerIdentity:
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceImage:
-    """How the reference server's image is built.
+    """How the image of a reference server that is part of this package is built.
 
     Attributes:
         dockerfile: Its Dockerfile.
@@ -164,10 +166,10 @@ class ProductSpec:
         seed_dir: The product's own seed folder.
         ready_path: Answers 200 when the server can work.
         tls: Whether the server listens with TLS, with the certificate of the set-up.
-        migrate_argument: Argument with which the server migrates its schema and exits; None: it has
-            none, and the seeds make the schema.
-        reference_module: Module that runs a server without containers, for embedded; None: there is
-            none.
+        migrate_arguments: Arguments with which the server migrates its schema and exits; none: the
+            seeds make the schema.
+        reference_module: Module that runs a server without containers, for embedded: the server
+            itself, or one that behaves like it; None: there is none.
         reference_image: How an image with that server is built; None: it cannot be.
         empty_mounts: Directories of the image that an empty one must cover.
         version_path: Answers 200 with JSON that says who the server is; None: nobody asks it.
@@ -177,6 +179,9 @@ class ProductSpec:
         permissions: Reads from that JSON what the token may do.
         required_permissions: What the scenarios need the token to be allowed.
         token_help: How to make a token with these permissions, for messages.
+
+    Raises:
+        ConfigurationError: A field cannot be used, or would never be looked at.
     """
 
     name: str
@@ -186,7 +191,7 @@ class ProductSpec:
     seed_dir: Path
     ready_path: str
     tls: bool = True
-    migrate_argument: str | None = None
+    migrate_arguments: tuple[str, ...] = ()
     reference_module: str | None = None
     reference_image: ReferenceImage | None = None
     empty_mounts: tuple[str, ...] = ()
@@ -196,6 +201,47 @@ class ProductSpec:
     permissions: Callable[[Mapping[str, Any]], Collection[str]] = _no_permissions
     required_permissions: frozenset[str] = frozenset()
     token_help: str = ""
+
+    def __post_init__(self) -> None:
+        # Whatever the annotations say: a conftest is checked by nobody.
+        seed_dir, arguments = cast("object", self.seed_dir), cast("object", self.migrate_arguments)
+        faults = {
+            "seed_dir": isinstance(seed_dir, Path) or "write Path(…)",
+            "ready_path": self.ready_path.startswith("/")
+            or 'it begins with a slash, such as "/ready"',
+            "migrate_arguments": not isinstance(arguments, str)
+            or 'write them one by one, such as ("migrate", "up")',
+            "identify": self.identify is None
+            or self.version_path is not None
+            or "it reads what version_path answers, which is not given",
+            "required_permissions": not self.required_permissions
+            or self.authorised_path is not None
+            or "they are looked for in what authorised_path answers, which is not given",
+        }
+        for name, fault in faults.items():
+            if fault is not True:
+                value = getattr(self, name)
+                raise ConfigurationError(f"ProductSpec({name}={value!r}) of {self.name}: {fault}")
+
+    @property
+    def server_name(self) -> str:
+        """What messages call the server that ``reference_module`` runs."""
+        return "reference server" if self.reference_image is not None else f"{self.name} server"
+
+    def variables(self, setup: ServerSetup) -> Mapping[str, str]:
+        """What ``environment`` makes of a set-up.
+
+        Raises:
+            ConfigurationError: Not text.
+        """
+        found = self.environment(setup)
+        for name, value in found.items():
+            if not isinstance(value, str):
+                raise ConfigurationError(
+                    f"ProductSpec(environment=…) of {self.name}: {name} is {value!r}, and an environment "
+                    "variable is text; write str(…)"
+                )
+        return found
 
     def endpoint(self, address: str, *, ca_path: Path, token: str) -> Endpoint:
         """A server of our own at an address, ``host:port``."""

@@ -241,8 +241,10 @@ def open_workspace() -> Iterator[Workspace]:
                 "set TMPDIR to a directory that can be written to."
             ) from error
         yield workspace
-        shutil.rmtree(directory)
-        workspace.forget(key)
+        # If somebody still writes there, the guard has more patience.
+        with contextlib.suppress(OSError):
+            shutil.rmtree(directory)
+            workspace.forget(key)
     finally:
         # Whatever is still registered now, the guard removes: the way out of every exception.
         workspace.end()
@@ -263,7 +265,12 @@ def _trouble(guard: subprocess.Popen[bytes]) -> str | None:
         _, said = guard.communicate(timeout=GUARD_SECONDS)
     except subprocess.TimeoutExpired:
         return f"its guard is still at it after {GUARD_SECONDS:g} s"
+    finally:
+        if guard.stderr is not None:
+            guard.stderr.close()
     if guard.returncode == 0:
         return None
-    words = said.decode(errors="replace").strip().replace("\n", "; ")
-    return words or f"its guard ended with {guard.returncode}"
+    # Commands that it runs may say more than that they failed.
+    lines = said.decode(errors="replace").splitlines()
+    told = [line for line in lines if line.partition(": ")[0] in guard_script.REMOVERS]
+    return "; ".join(told or lines[-1:]) or f"its guard ended with {guard.returncode}"

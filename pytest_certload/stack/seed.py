@@ -67,12 +67,14 @@ def read_seed(directory: Path) -> tuple[Seed, ...]:
             UTF-8, or cannot be cut into statements.
     """
     if not directory.is_dir():
-        raise SeedError(f"The seed folder {directory} does not exist; correct --certload-seed.")
+        raise SeedError(
+            f"The seed folder {directory} does not exist; correct --certload-seed, or its product's seed_dir."
+        )
     paths = sorted(path for path in directory.iterdir() if path.name.endswith(".sql"))
     if not paths:
         raise SeedError(
             f"The seed folder {directory} has no *.sql file, and a load test on an empty database "
-            "proves nothing; correct --certload-seed."
+            "proves nothing; correct --certload-seed, or its product's seed_dir."
         )
     return tuple(_read(path) for path in paths)
 

@@ -119,19 +119,27 @@ def explain(endpoint: Endpoint, error: Exception) -> StackError:
         )
     reason = "no answer in time" if isinstance(error, TimeoutError) else error
     check = _remedy(endpoint, "--certload-base-url and that the server runs.", "its log.")
-    scheme = ""
-    if endpoint.base_url.startswith("http:"):
-        scheme = " If it speaks TLS, " + _remedy(
-            endpoint,
-            "write https:// in --certload-base-url.",
-            "its ProductSpec must not say tls=False.",
-        )
-    return Unreachable(f"{endpoint.base_url} cannot be reached ({reason}); check {check}{scheme}")
+    return Unreachable(
+        f"{endpoint.base_url} cannot be reached ({reason}); check {check}{_scheme(endpoint)}"
+    )
+
+
+def _scheme(endpoint: Endpoint) -> str:
+    if not endpoint.base_url.startswith("http:"):
+        return ""
+    return " If it speaks TLS, " + _remedy(
+        endpoint,
+        "write https:// in --certload-base-url.",
+        "its ProductSpec must not say tls=False.",
+    )
 
 
 def _remedy(endpoint: Endpoint, option: str, own: str) -> str:
     """What to do about a server that an option names, or about one that we start."""
     return own if endpoint.ours else option
+
+
+_OWN_CERTIFICATE = "it must serve the cert_path and key_path of its ServerSetup."
 
 
 def _ssl_context(endpoint: Endpoint) -> ssl.SSLContext:
@@ -153,14 +161,12 @@ def _untrusted(endpoint: Endpoint, error: ssl.SSLCertVerificationError) -> str:
     if error.verify_code == NOT_YET_VALID:
         return f"The certificate of {url} is not valid yet; check the clocks of both machines."
     if error.verify_code in NAME_MISMATCHES:
-        return (
-            f"The certificate of {url} is for another name ({error.verify_message}); "
-            "use a name that it holds in --certload-base-url."
+        return f"The certificate of {url} is for another name ({error.verify_message}); " + _remedy(
+            endpoint, "use a name that it holds in --certload-base-url.", _OWN_CERTIFICATE
         )
     ca = "the CAs of this system" if endpoint.ca_path is None else str(endpoint.ca_path)
-    return (
-        f"The certificate of {url} does not come from {ca} ({error.verify_message}); "
-        "name the PEM file of its CA with --certload-ca."
+    return f"The certificate of {url} does not come from {ca} ({error.verify_message}); " + _remedy(
+        endpoint, "name the PEM file of its CA with --certload-ca.", _OWN_CERTIFICATE
     )
 
 
@@ -191,13 +197,16 @@ def wait_until_ready(
             answer = get(endpoint, product.ready_path, timeout=REQUEST_SECONDS)
             if answer.status == 200:
                 return
-            last = f"{product.ready_path} answers {answer.status} {_excerpt(answer)}"
+            last, unanswered = (
+                f"{product.ready_path} answers {answer.status} {_excerpt(answer)}",
+                "",
+            )
         except Unreachable as error:
-            last = f"{error.__cause__}"
+            last, unanswered = f"{error.__cause__}", _scheme(endpoint)
         if time.monotonic() >= deadline:
             raise StackError(
                 f"The {product.name} server is not ready after {timeout:g} s ({last}); "
-                f"if the machine is slow, raise --certload-boot-timeout. {last_words()}"
+                f"if the machine is slow, raise --certload-boot-timeout.{unanswered} {last_words()}"
             )
         time.sleep(POLL_SECONDS)
 

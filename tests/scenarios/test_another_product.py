@@ -71,12 +71,11 @@ def example(name: str) -> str:
 
 
 @pytest.fixture
-def shop(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+def shop(pytester: pytest.Pytester) -> pytest.Pytester:
     pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
     pytester.makeconftest(example("product"))
     pytester.makepyfile(test_shop=example("product-test"), shop_server=SERVER)
     pytester.mkdir("seed").joinpath("1_goods.sql").write_text(example("goods"))
-    monkeypatch.setenv("PYTHONPATH", str(pytester.path), prepend=":")
     return pytester
 
 
@@ -105,7 +104,9 @@ def test_that_forgets_is_found_out(shop: pytest.Pytester) -> None:
 
 def test_whose_seeds_make_the_schema_needs_no_migration(shop: pytest.Pytester) -> None:
     conftest = shop.path / "conftest.py"
-    conftest.write_text(conftest.read_text().replace('        migrate_argument="migrate",\n', ""))
+    conftest.write_text(
+        conftest.read_text().replace('        migrate_arguments=("migrate",),\n', "")
+    )
     schema = "CREATE TABLE goods (id serial PRIMARY KEY, name text);\n"
     schema += "CREATE TABLE orders (id serial PRIMARY KEY, goods int REFERENCES goods);\n"
     (shop.path / "seed" / "0_schema.sql").write_text(schema)

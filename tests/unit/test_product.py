@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pytest_certload.errors import ConfigurationError
-from pytest_certload.stack import Endpoint, ProductSpec, ServerIdentity
+from pytest_certload.stack import (
+    Endpoint,
+    ProductSpec,
+    ServerIdentity,
+    ServerSetup,
+    StackRequest,
+    choose_provider,
+)
 from pytest_certload.stack.containers.images import reference_image_of
 from pytest_certload.stack.server import check_token, identify
 
@@ -38,6 +46,39 @@ def test_its_scheme_is_its_own() -> None:
     assert (with_tls.base_url, with_tls.ca_path) == ("https://127.0.0.1:8080", ca)
     plain = replace(SHOP, tls=False).endpoint("127.0.0.1:8080", ca_path=ca, token="t")
     assert (plain.base_url, plain.ca_path) == ("http://127.0.0.1:8080", None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"seed_dir": "seed"}, r"ProductSpec\(seed_dir='seed'\) of shop: write Path"),
+        ({"ready_path": "ready"}, r"ready_path='ready'\) of shop: it begins with a slash"),
+        ({"migrate_arguments": "migrate up"}, r"one by one, such as \(\"migrate\", \"up\"\)"),
+        ({"identify": dict}, r"it reads what version_path answers, which is not given"),
+        (
+            {"required_permissions": frozenset({"buy"})},
+            r"what authorised_path answers, which is not",
+        ),
+    ],
+)
+def test_what_cannot_be_used_is_one_clear_error(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        replace(SHOP, **fields)
+
+
+def test_variables_are_text() -> None:
+    numbers: Any = {"SHOP_PORT": 8080}
+    product = replace(SHOP, environment=lambda _: numbers)
+    setup = ServerSetup(
+        host="h", port=8080, cert_path="", key_path="", database_url="", token="", secret=""
+    )
+    with pytest.raises(ConfigurationError, match=r"SHOP_PORT is 8080, and .* write str"):
+        product.variables(setup)
+
+
+def test_without_a_token_that_anybody_looks_at_an_address_is_enough() -> None:
+    request = StackRequest(base_url="http://127.0.0.1:1")
+    assert choose_provider(request, SHOP) == ("external", "a base URL is given")
 
 
 def test_without_a_reference_server_there_is_no_image_of_it() -> None:

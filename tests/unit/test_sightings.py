@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_certload.errors import ConfigurationError
+from pytest_certload.errors import ConfigurationError, StackError
 from pytest_certload.proof.ledger import Ledger, Log
 from pytest_certload.proof.sightings import (
     END,
@@ -258,8 +258,23 @@ def test_of_the_database_clocks_answers_the_quickest_counts(
     )
     nobody: Any = None
     held: Any = Held()
-    difference = asyncio.run(Sightings(nobody, "SELECT")._clock(held))
-    assert difference == CLOCK + 500
+    assert asyncio.run(Sightings(nobody, "SELECT")._clock(held)) == (CLOCK + 500, 1_000_000)
+
+
+@pytest.mark.asyncio
+async def test_without_a_clock_there_is_no_reading() -> None:
+    class Slow:
+        """Each question takes a little more than may be."""
+
+        async def fetchval(self, query: str) -> int:
+            await asyncio.sleep(0.002)
+            return CLOCK
+
+    nobody: Any = None
+    slow: Any = Slow()
+    seen = Sightings(nobody, "SELECT", tolerance="1ms")
+    with pytest.raises(StackError, match=r"^Postgres took .* to tell its time$"):
+        await seen._read(slow)
 
 
 def test_clocks_that_drift_are_followed() -> None:

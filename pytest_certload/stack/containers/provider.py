@@ -152,15 +152,15 @@ def open_docker(
                 product=product,
                 certificate=authority.issue(*LOOPBACK_NAMES, SERVER_HOST),
                 database_url=(
-                    f"postgres://{USER}:{postgres.password}@{POSTGRES_HOST}:{POSTGRES_PORT}/{USER}"
+                    f"postgresql://{USER}:{postgres.password}@{POSTGRES_HOST}:{POSTGRES_PORT}/{USER}"
                     "?sslmode=disable"
                 ),
                 token=secrets.token_hex(24),
                 secret=secrets.token_hex(32),
             )
-            if product.migrate_argument is not None:
+            if product.migrate_arguments:
                 announce(f"{server_name}: migrating the schema")
-                _migrate(server, product.migrate_argument)
+                _migrate(server)
             applied = seed_own(dsn, seeds, announce)
             serving = _Serving(server, ca_path=authority.ca_path)
             state = SeededState(dsn, seeds, server=serving, announce=announce)
@@ -227,7 +227,7 @@ class _Server:
             secret=self.secret,
         )
         # What the options ask for is above what a test asks for.
-        return {**self.product.environment(setup), **more, **self.request.server_environment}
+        return {**self.product.variables(setup), **more, **self.request.server_environment}
 
 
 class _Serving:
@@ -347,14 +347,15 @@ async def _connect_once(dsn: str) -> None:
         pass
 
 
-def _migrate(server: _Server, argument: str) -> None:
+def _migrate(server: _Server) -> None:
+    arguments = server.product.migrate_arguments
     timeout = server.request.boot_timeout
-    container = _start(server, command=[argument], port=None, environment={})
+    container = _start(server, command=[*arguments], port=None, environment={})
     deadline = time.monotonic() + timeout
     while status_of(container) not in ENDED:
         if time.monotonic() >= deadline:
             raise StackError(
-                f"The image {server.name} with {argument} did not end within {timeout:g} s. "
+                f"The image {server.name} with {' '.join(arguments)} did not end within {timeout:g} s. "
                 f"{last_words(container)}"
             )
         time.sleep(POLL_SECONDS)
