@@ -411,6 +411,20 @@ class TestTimeouts:
                 assert str(error) == "no complete response within 0.06 s"
             await asyncio.wait_for(closed.wait(), PATIENCE)
 
+    async def test_it_is_noticed_soon(self, transport: str) -> None:
+        async def script(peer: Peer) -> None:
+            await peer.request()
+            await peer.gone()
+
+        took = []
+        async with served(script) as server, client_of(transport, server, timeout=ms(60)) as client:
+            for _ in range(3):
+                begin = time.monotonic()
+                is_error(await failure(client), TimeoutError, Outcome.TIMEOUT)
+                took.append(time.monotonic() - begin)
+        # The machine may hold up some.
+        assert min(took) < 1
+
     async def test_dribbling_does_not_put_it_off(self, transport: str) -> None:
         async def script(peer: Peer) -> None:
             await peer.request()

@@ -125,7 +125,7 @@ def load_test(pytester: pytest.Pytester, target: Target) -> str:
                     iteration.expect(response, 200)
 
             result = await load.constant_arrival_rate(ask, rate=50, duration=0.2)
-            assert result.p95 < ms(5000)
+            assert result.p95 < ms(25_000)
             assert result.error_rate < 0.001
 
         def test_fast():

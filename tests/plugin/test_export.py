@@ -111,10 +111,14 @@ def test_an_interrupted_run_exports_what_it_has(pytester: pytest.Pytester, storm
         text=True,
         env=os.environ | {"COLUMNS": "120"},
     )  # fmt: skip
-    eventually(lambda: len(storm.seen) >= 20 or process.poll() is not None)
-    assert process.poll() is None, process.communicate()[0]
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    try:
+        eventually(lambda: len(storm.seen) >= 20 or process.poll() is not None)
+        assert process.poll() is None, process.communicate()[0]
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
     assert process.returncode == pytest.ExitCode.INTERRUPTED, output
     with np.load(pytester.path / "results" / "samples-storm.npz") as file:
         assert file["whole"].sum() >= 15

@@ -152,7 +152,7 @@ def storm(pytester: pytest.Pytester, target: Target) -> Target:
 
         async def test_fine(load):
             result = await load.constant_arrival_rate(ask, rate=40, duration="0.5s")
-            assert result.p95 < seconds(5)
+            assert result.p95 < seconds(25)
             assert result.error_rate == 0
 
         async def test_slow(load):

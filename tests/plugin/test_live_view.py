@@ -6,10 +6,12 @@ import fcntl
 import os
 import pty
 import re
+import select
 import signal
 import struct
 import sys
 import termios
+import time
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -104,7 +106,9 @@ def watch(
         )
     resize(terminal, columns)
     sent = b""
+    deadline = time.monotonic() + 120
     while True:
+        assert select.select([terminal], [], [], max(0, deadline - time.monotonic()))[0], sent
         try:
             part = os.read(terminal, 65536)
         except OSError:

@@ -85,7 +85,7 @@ def test_a_pass_is_told_everywhere(pytester: pytest.Pytester, target: Target) ->
         scale_test(
             target,
             GET.format(path="/fine"),
-            "assert result.p95 < seconds(5)\nassert result.error_rate < 0.01",
+            "assert result.p95 < seconds(25)\nassert result.error_rate < 0.01",
         ),
     )
     result.assert_outcomes(passed=1)
@@ -95,7 +95,7 @@ def test_a_pass_is_told_everywhere(pytester: pytest.Pytester, target: Target) ->
             "*load tests*",
             f"against {target.base_url}",
             "storm: passed",
-            "*response time p95*< 5 s*",
+            "*response time p95*< 25 s*",
         ]
     )
     document = summary(pytester)
@@ -375,7 +375,7 @@ class TestAGreenTestThatProvesNothing:
             "import pathlib\n"
             "again = pathlib.Path('again').exists()\n"
             "pathlib.Path('again').touch()\n"
-            "assert result.p95 < (seconds(5) if again else ms(0))\n"
+            "assert result.p95 < (seconds(25) if again else ms(0))\n"
             "ledger.compared = 0"
         )
         run(pytester, scale_test(target, GET.format(path="/fine"), after)).assert_outcomes(passed=1)
@@ -780,7 +780,7 @@ def test_scenarios_together_have_a_summary_each_and_one_for_all(
             assert result["buy"].error_rate == 1
             assert result.count == 45
             assert result.step("buy.pay").count == 5
-            assert result.p95 < ms(5000)
+            assert result.p95 < ms(25_000)
             with pytest.raises(KeyError, match="'sell' is none of the scenarios browse, buy"):
                 result["sell"]
         """
@@ -951,13 +951,13 @@ def test_transports_and_connections(
     after = "\n".join(
         (
             "assert result.error_rate == 0",
-            "assert result.service_time.p95 < seconds(5)",
+            "assert result.service_time.p95 < seconds(25)",
             "assert result.first_byte.max <= result.service_time.max",
             f"fresh = {connections == 'fresh'}",
             "made = len(result.report.connections)",
             "assert made == 20 if fresh else 1 <= made <= 5",
             "assert result.samples.reused.sum() == 20 - made",
-            "assert result.connect.max < seconds(5)",
+            "assert result.connect.max < seconds(25)",
             "assert result.summary.received_bytes > 20 * 10",
         )
     )
@@ -1131,11 +1131,15 @@ def test_ctrl_c_keeps_the_partial_result(
         text=True,
         env=os.environ | {"COLUMNS": "120"},
     )
-    if requests is not None:
-        eventually(lambda: len(target.seen) >= requests or process.poll() is not None)
-        assert process.poll() is None, process.communicate()[0]
-        process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    try:
+        if requests is not None:
+            eventually(lambda: len(target.seen) >= requests or process.poll() is not None)
+            assert process.poll() is None, process.communicate()[0]
+            process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
     assert process.returncode == pytest.ExitCode.INTERRUPTED, output
     document = summary(pytester)
     assert document["state"] == "interrupted"

@@ -206,6 +206,7 @@ def audit_missing(server: Server) -> None:
     for _ in range(8):
         assert server.get(f"{PROFILE}/new-nonce").status == 204
     path = f"{PROFILE}/new-nonce"
+    server.audited(path, 4)
     # It writes what waits before it ends.
     server.child.stop()
     rows = server.database.column("SELECT id FROM audit_events WHERE resource_id = $1", path)
@@ -248,8 +249,10 @@ def seconds_of(server: Server, count: int) -> list[float]:
 
 
 def tail_latency(server: Server) -> None:
-    took = sorted(seconds_of(server, 2))
-    assert took[0] < LATE_SECONDS <= took[1]
+    # Every second one; the machine may hold up the other as well, but not always.
+    eventually(
+        lambda: sorted(seconds_of(server, 2)), lambda took: took[0] < LATE_SECONDS <= took[1]
+    )
     assert server.get("/ready").status == 200
 
 

@@ -355,7 +355,7 @@ class TestWorkers:
     def all_end(bench: Bench, workers: list[int]) -> None:
         bench.eventually(lambda: [pid for pid in workers if parent_of(pid)], lambda left: not left)
 
-    def test_connections_are_handed_out_in_turn(self, pair: Server) -> None:
+    def test_connections_are_handed_out_in_turn(self, bench: Bench, pair: Server) -> None:
         connections = [pair.connect() for _ in range(10)]
         headers = {"Authorization": f"Bearer {pair.admin}"}
         try:
@@ -365,6 +365,10 @@ class TestWorkers:
         finally:
             for connection in connections:
                 connection.close()
+        bench.eventually(
+            lambda: pair.database.value("SELECT count(*) FROM audit_events"),
+            lambda count: count >= len(connections),
+        )
         pair.child.stop()
         # A worker's rows have numbers of its own.
         workers = {

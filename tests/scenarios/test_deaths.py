@@ -194,8 +194,8 @@ def test_a_part_that_is_killed(victim: str, called: str, temporary: Path, tmp_pa
     assert document["failure"].startswith(f"pytest_certload.errors.StackDied: {said}")
     assert document["validity"] == "unjudged"
     acknowledged = document["iterations"]["ok"]
-    # What was answered before the kill, of what was on its way.
-    assert 100 <= acknowledged < document["iterations"]["count"]
+    # Between the kill and the look that saw it none need have been due.
+    assert 100 <= acknowledged <= document["iterations"]["count"]
     assert (
         f"(killed by SIGKILL); {acknowledged} iterations were acknowledged before, 0 after" in words
     )

@@ -42,6 +42,7 @@ def run(command: str, results: Path, **environment: str) -> str:
             **environment,
             "CERTLOAD_RESULTS": str(results),
             "PATH": f"{scripts}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
             "PYTEST_ADDOPTS": f"-p no:cacheprovider {' '.join(PATIENT)} -k '{ONLY}'",
         },
         capture_output=True,

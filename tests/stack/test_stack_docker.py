@@ -486,7 +486,8 @@ class TestThatIsInterrupted:
         assert session.wait(60) == pytest.ExitCode.INTERRUPTED
 
     def test_during_load(self, session: subprocess.Popen[str], tmp_path: Path) -> None:
-        eventually((tmp_path / "loaded").exists)
+        eventually(lambda: (tmp_path / "loaded").exists() or session.poll() is not None)
+        assert session.poll() is None, (tmp_path / "log").read_text()
         session.send_signal(signal.SIGINT)
         assert session.wait(60) == pytest.ExitCode.INTERRUPTED
         document = json.loads((tmp_path / "results" / "summary-storm.json").read_text("utf-8"))
@@ -495,7 +496,8 @@ class TestThatIsInterrupted:
     def test_by_a_crash_of_the_test_process(
         self, session: subprocess.Popen[str], tmp_path: Path
     ) -> None:
-        eventually((tmp_path / "loaded").exists)
+        eventually(lambda: (tmp_path / "loaded").exists() or session.poll() is not None)
+        assert session.poll() is None, (tmp_path / "log").read_text()
         assert list((tmp_path / "temporary").glob("certload-*"))
         session.kill()
         session.wait()

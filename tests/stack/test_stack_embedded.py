@@ -298,7 +298,8 @@ class TestThatIsInterrupted:
     def test_during_load_keeps_the_partial_result(
         self, session: subprocess.Popen[str], temporary: Path, tmp_path: Path
     ) -> None:
-        eventually((tmp_path / "loaded").exists)
+        eventually(lambda: (tmp_path / "loaded").exists() or session.poll() is not None)
+        assert session.poll() is None, (tmp_path / "log").read_text()
         session.send_signal(signal.SIGINT)
         assert session.wait(120) == pytest.ExitCode.INTERRUPTED
         document = json.loads((tmp_path / "results" / "summary-storm.json").read_text("utf-8"))
@@ -309,7 +310,8 @@ class TestThatIsInterrupted:
     def test_by_a_crash_of_the_test_process(
         self, session: subprocess.Popen[str], temporary: Path, tmp_path: Path
     ) -> None:
-        eventually((tmp_path / "loaded").exists)
+        eventually(lambda: (tmp_path / "loaded").exists() or session.poll() is not None)
+        assert session.poll() is None, (tmp_path / "log").read_text()
         session.kill()
         session.wait()
         eventually(lambda: nothing_left(temporary))
@@ -317,7 +319,8 @@ class TestThatIsInterrupted:
     def test_during_teardown(
         self, session: subprocess.Popen[str], temporary: Path, tmp_path: Path
     ) -> None:
-        eventually((tmp_path / "loaded").exists)
+        eventually(lambda: (tmp_path / "loaded").exists() or session.poll() is not None)
+        assert session.poll() is None, (tmp_path / "log").read_text()
         session.send_signal(signal.SIGINT)
         results = tmp_path / "results" / "summary-storm.json"
         eventually(results.exists)

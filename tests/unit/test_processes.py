@@ -283,6 +283,7 @@ class TestTheWitness:
         (death,) = witness.deaths
         assert (death.name, death.log) == ("server", "now\n")
         assert lived <= death.at <= noticed
+        assert processes._DEATH_SECONDS <= 0.05, "twenty times a second it is looked for"
         assert str(death) == f"the server died {death.at:.1f} s into the load (killed by SIGKILL)"
         assert said == [str(death)]
         server, postgres, generator = proof.processes

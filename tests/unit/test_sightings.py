@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pytest_certload.errors import ConfigurationError, StackError
@@ -120,6 +120,8 @@ def courses(draw: st.DrawFn) -> tuple[list[Event], list[int], int]:
 @given(courses())
 def test_what_a_reading_tells_is_true(course: tuple[list[Event], list[int], int]) -> None:
     events, moments, skew = course
+    # Of two moments that are the same nobody knows which came first.
+    assume(not {event.asked for event in events} & set(moments))
     verdicts = judge(events, moments, skew)
     assert len(verdicts) == sum(event.acknowledged is not None for event in events)
     for event in events:
