@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pytest_certload.certctl.product import PRODUCT
+from pytest_certload.stack.containers.daemon import DaemonUnavailable, connect
+from pytest_certload.stack.containers.images import build_reference_image
 from tests.inner.fixture import unhurried
 
 __all__ = ["unhurried"]
@@ -58,8 +63,17 @@ async def app():
 
 if arguments.command == "migrate":
     asyncio.run(migrate())
-else:
+elif arguments.fd is not None:
     web.run_app(app(), sock=socket.socket(fileno=arguments.fd))
+else:
+    host, _, port = os.environ["SHOP_LISTEN"].partition(":")
+    web.run_app(app(), host=host, port=int(port))
+"""
+#: What has aiohttp and asyncpg.
+DOCKERFILE = """
+FROM {base}
+COPY shop_server.py /app/
+ENTRYPOINT ["/opt/certload/venv/bin/python", "/app/shop_server.py"]
 """
 
 
@@ -79,9 +93,43 @@ def shop(pytester: pytest.Pytester) -> pytest.Pytester:
     return pytester
 
 
-def run(pytester: pytest.Pytester, *more: str) -> pytest.RunResult:
+def run(pytester: pytest.Pytester, *more: str, stack: str = "embedded") -> pytest.RunResult:
     return pytester.runpytest_subprocess(
-        *("-m", "scale", "--certload-stack=embedded", "--certload-duration=1s", *more)
+        *("-m", "scale", f"--certload-stack={stack}", "--certload-duration=1s", *more)
+    )
+
+
+@pytest.fixture
+def image(shop: pytest.Pytester) -> Iterator[str]:
+    """The shop's server as an image."""
+    try:
+        with connect(60) as client:
+            base, _ = build_reference_image(client, PRODUCT, announce=print)
+            (shop.path / "Dockerfile").write_text(DOCKERFILE.format(base=base))
+            name = f"certload-test-shop:{os.getpid()}"
+            client.images.build(path=str(shop.path), tag=name, rm=True, forcerm=True)
+            try:
+                yield name
+            finally:
+                client.images.remove(name, force=True)
+    except DaemonUnavailable as error:
+        pytest.skip(str(error))
+
+
+def test_runs_in_containers(
+    shop: pytest.Pytester, image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TESTCONTAINERS_RYUK_DISABLED", "true")
+    monkeypatch.setenv("TESTCONTAINERS_HOST_OVERRIDE", "127.0.0.1")
+    result = run(
+        shop,
+        f"--certload-server-image={image}",
+        "--certload-postgres-image=certload-postgres:15",
+        stack="docker",
+    )
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["certload: ready on the docker stack: shop*", "*orders lost == 0 (0 of 50 acknowledged)*"]
     )
 
 

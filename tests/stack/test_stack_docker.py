@@ -310,9 +310,9 @@ class TestThatCannotRun:
         monkeypatch.setattr(provider, "_wait_for_postgres", lambda postgres, _: wait(postgres, 60))
         (tmp_path / "1.sql").write_text("SELECT 1;\n")
         name = image('[ "$1" ] || { echo thinking; exec sleep 60; }')
-        request = replace(REQUEST, server_image=name, seed_dir=tmp_path, boot_timeout=3)
+        request = replace(REQUEST, server_image=name, seed_dir=tmp_path, boot_timeout=12)
         with pytest.raises(
-            StackError, match=r"not ready after 3 s(?s:.*)--certload-boot-timeout(?s:.*)thinking"
+            StackError, match=r"not ready after 12 s(?s:.*)--certload-boot-timeout(?s:.*)thinking"
         ):
             open_and_close(request)
 
