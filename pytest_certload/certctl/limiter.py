@@ -50,11 +50,12 @@ def beyond(
     """
     through = sorted((a for a in answers if a.let_through), key=lambda one: one.answered)
     refused = sorted((a for a in answers if not a.let_through), key=lambda one: one.sent)
-    # Those that took long say little of when the bucket was empty.
-    quick = [r for r in refused if rate * (r.answered - r.sent) / 1e9 < burst / 10] or refused
+    # Those that took long say little of when the bucket was empty, but there may be no others for a while.
+    quick = [r for r in refused if rate * (r.answered - r.sent) / 1e9 < burst / 10]
+    below = max(_below(through, some, rate, burst) for some in (quick, refused))
     return (
-        _above(through, quick, rate, burst),
-        max(0, _below(through, quick, rate, burst) - unanswered),
+        max(_above(through, some, rate, burst) for some in (quick, refused)),
+        max(0, below - unanswered),
     )
 
 

@@ -7,6 +7,7 @@ event loop, and the ruler would measure itself.
 from __future__ import annotations
 
 import errno
+import importlib.util
 import os
 import secrets
 import socket
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pytest_certload.errors import StackError
+from pytest_certload.errors import ConfigurationError, StackError
 
 from .certs import CertificateAuthority
 from .model import (
@@ -53,6 +54,7 @@ def open_embedded(
     """Run Postgres and the reference server as children; see ``open_stack``.
 
     Raises:
+        ConfigurationError: The product's server is no module.
         StackError: One of them cannot be started.
         SeedError: The seeds cannot be applied.
     """
@@ -100,8 +102,7 @@ def open_embedded(
         )
         own = {
             **{k: v for k, v in os.environ.items() if not k.startswith(NOT_INHERITED)},
-            # What can be imported here, such as a module beside the conftest, can be there too.
-            "PYTHONPATH": os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path),
+            **_import_path(product),
             **product.variables(setup),
         }
         argv = [sys.executable, "-m", product.reference_module]
@@ -159,6 +160,35 @@ def open_embedded(
             )
         finally:
             server.stop()
+
+
+def _import_path(product: ProductSpec) -> Mapping[str, str]:
+    """Where a server's module lies, as if Python were started in that folder; nothing for one of ours.
+
+    Not all that can be imported here: a test's folder may have a ``types.py``.
+
+    Raises:
+        ConfigurationError: There is no such module.
+    """
+    name = str(product.reference_module).partition(".")[0]
+    if name == __package__.partition(".")[0]:
+        return {}
+    spec = importlib.util.find_spec(name)
+    found = (
+        None
+        if spec is None
+        else spec.origin or next(iter(spec.submodule_search_locations or ()), None)
+    )
+    if found is None:
+        raise ConfigurationError(
+            f"ProductSpec(reference_module={product.reference_module!r}) of {product.name}: pytest finds "
+            f"no {name}; install it, or name its folder in the ini option pythonpath"
+        )
+    path = Path(found)
+    folder = path.parents[1] if path.name == "__init__.py" else path.parent
+    return {
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+    }
 
 
 class _Server:
@@ -240,6 +270,9 @@ def _listen(port: int) -> socket.socket:
     listener = socket.socket()
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted connections inherit it. Servers that do not know what kind of socket they were given
+        # leave it out, and answer 40 ms later.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.bind((LOOPBACK, port))
         listener.listen(BACKLOG)
     except OSError as error:

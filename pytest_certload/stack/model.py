@@ -7,8 +7,8 @@ name these types for free.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
@@ -203,25 +203,9 @@ class ProductSpec:
     token_help: str = ""
 
     def __post_init__(self) -> None:
-        # Whatever the annotations say: a conftest is checked by nobody.
-        seed_dir, arguments = cast("object", self.seed_dir), cast("object", self.migrate_arguments)
-        faults = {
-            "seed_dir": isinstance(seed_dir, Path) or "write Path(…)",
-            "ready_path": self.ready_path.startswith("/")
-            or 'it begins with a slash, such as "/ready"',
-            "migrate_arguments": not isinstance(arguments, str)
-            or 'write them one by one, such as ("migrate", "up")',
-            "identify": self.identify is None
-            or self.version_path is not None
-            or "it reads what version_path answers, which is not given",
-            "required_permissions": not self.required_permissions
-            or self.authorised_path is not None
-            or "they are looked for in what authorised_path answers, which is not given",
-        }
-        for name, fault in faults.items():
-            if fault is not True:
-                value = getattr(self, name)
-                raise ConfigurationError(f"ProductSpec({name}={value!r}) of {self.name}: {fault}")
+        for name, fault in _faults(self):
+            value = getattr(self, name)
+            raise ConfigurationError(f"ProductSpec({name}={value!r}) of {self.name}: {fault}")
 
     @property
     def server_name(self) -> str:
@@ -232,14 +216,16 @@ class ProductSpec:
         """What ``environment`` makes of a set-up.
 
         Raises:
-            ConfigurationError: Not text.
+            ConfigurationError: Not names and values of text.
         """
-        found = self.environment(setup)
+        found: object = self.environment(setup)
+        where = f"ProductSpec(environment=…) of {self.name}"
+        if not isinstance(found, Mapping):
+            raise ConfigurationError(f"{where} returns {found!r}; return a dict of variables")
         for name, value in found.items():
-            if not isinstance(value, str):
+            if not isinstance(name, str) or not isinstance(value, str):
                 raise ConfigurationError(
-                    f"ProductSpec(environment=…) of {self.name}: {name} is {value!r}, and an environment "
-                    "variable is text; write str(…)"
+                    f"{where}: {name} is {value!r}, and an environment variable is text; write str(…)"
                 )
         return found
 
@@ -251,6 +237,38 @@ class ProductSpec:
             token=token,
             ours=True,
         )
+
+
+def _faults(product: ProductSpec) -> Iterator[tuple[str, str]]:
+    """Fields that cannot be used, whatever their annotations say: a conftest is checked by nobody."""
+    given = {field.name: cast("object", getattr(product, field.name)) for field in fields(product)}
+    for name in ("environment", "identify", "permissions"):
+        if given[name] is not None and not callable(given[name]):
+            yield name, "write a function"
+    if not isinstance(given["seed_dir"], Path):
+        yield "seed_dir", "write Path(…)"
+    for name in ("ready_path", "version_path", "authorised_path"):
+        path = given[name]
+        if path is None and name != "ready_path":
+            continue
+        if not isinstance(path, str) or not path.startswith("/"):
+            yield name, 'it begins with a slash, such as "/ready"'
+    for name, example in (
+        ("migrate_arguments", '("migrate", "up")'),
+        ("empty_mounts", '("/cache",)'),
+    ):
+        several = given[name]
+        if not isinstance(several, tuple) or not all(isinstance(one, str) for one in several):
+            yield name, f"write them one by one, such as {example}"
+    if not isinstance(given["required_permissions"], frozenset):
+        yield "required_permissions", 'write frozenset({"…"})'
+    if given["identify"] is not None and given["version_path"] is None:
+        yield "identify", "it reads what version_path answers, which is not given"
+    own = given["permissions"] is not _no_permissions
+    if given["required_permissions"] and not own:
+        yield "required_permissions", "they are among what permissions reads, which is not given"
+    if own and given["authorised_path"] is None:
+        yield "permissions", "it reads what authorised_path answers, which is not given"
 
 
 @dataclass(frozen=True, kw_only=True)

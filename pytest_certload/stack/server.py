@@ -230,7 +230,7 @@ def identify(endpoint: Endpoint, product: ProductSpec) -> ServerIdentity:
         return ServerIdentity(server=product.name, is_reference=False)
     try:
         return product.identify(document)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StackError(
             f"{endpoint.base_url} is no {product.name} server: {product.version_path} answers "
             f"JSON without what it must hold ({error}); {_correct(endpoint)}"

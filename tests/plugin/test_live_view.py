@@ -105,6 +105,19 @@ def watch(
             },
         )
     resize(terminal, columns)
+    try:
+        sent = read_all(terminal, narrower, interrupt)
+    except BaseException:
+        os.kill(process, signal.SIGKILL)
+        raise
+    finally:
+        os.close(terminal)
+        os.waitpid(process, 0)
+    return Seen(sent.decode())
+
+
+def read_all(terminal: int, narrower: int | None, interrupt: bool) -> bytes:
+    """All that it is sent until the other side has ended."""
     sent = b""
     deadline = time.monotonic() + 120
     while True:
@@ -125,9 +138,7 @@ def watch(
         if interrupt:
             os.write(terminal, b"\x03")
             interrupt = False
-    os.close(terminal)
-    os.waitpid(process, 0)
-    return Seen(sent.decode())
+    return sent
 
 
 def resize(terminal: int, columns: int) -> None:

@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 
 from pytest_certload.certctl.product import PRODUCT
-from pytest_certload.stack.containers.daemon import DaemonUnavailable, connect
+from pytest_certload.stack import StackRequest
+from pytest_certload.stack.containers import why_not_docker
+from pytest_certload.stack.containers.daemon import connect
 from pytest_certload.stack.containers.images import build_reference_image
 from tests.inner.fixture import unhurried
 
 __all__ = ["unhurried"]
 
+POSTGRES = "certload-postgres:15"
 GUIDE = Path(__file__).parents[2] / "docs" / "writing-load-tests.md"
 SERVER = """
 import argparse
@@ -102,18 +105,19 @@ def run(pytester: pytest.Pytester, *more: str, stack: str = "embedded") -> pytes
 @pytest.fixture
 def image(shop: pytest.Pytester) -> Iterator[str]:
     """The shop's server as an image."""
-    try:
-        with connect(60) as client:
-            base, _ = build_reference_image(client, PRODUCT, announce=print)
-            (shop.path / "Dockerfile").write_text(DOCKERFILE.format(base=base))
-            name = f"certload-test-shop:{os.getpid()}"
-            client.images.build(path=str(shop.path), tag=name, rm=True, forcerm=True)
-            try:
-                yield name
-            finally:
-                client.images.remove(name, force=True)
-    except DaemonUnavailable as error:
-        pytest.skip(str(error))
+    request = StackRequest(server_image="reference", postgres_image=POSTGRES)
+    missing = why_not_docker(request, PRODUCT)
+    if missing is not None:
+        pytest.skip(missing)
+    with connect(60) as client:
+        base, _ = build_reference_image(client, PRODUCT, announce=print)
+        (shop.path / "Dockerfile").write_text(DOCKERFILE.format(base=base))
+        name = f"certload-test-shop:{os.getpid()}"
+        client.images.build(path=str(shop.path), tag=name, rm=True, forcerm=True)
+        try:
+            yield name
+        finally:
+            client.images.remove(name, force=True)
 
 
 def test_runs_in_containers(
@@ -124,7 +128,7 @@ def test_runs_in_containers(
     result = run(
         shop,
         f"--certload-server-image={image}",
-        "--certload-postgres-image=certload-postgres:15",
+        f"--certload-postgres-image={POSTGRES}",
         stack="docker",
     )
     result.assert_outcomes(passed=1)
@@ -172,6 +176,24 @@ def test_that_speaks_no_tls_must_say_so(shop: pytest.Pytester) -> None:
         ]
     )
     assert "--certload-base-url" not in result.stdout.str()
+
+
+def test_whose_module_pytest_does_not_find(shop: pytest.Pytester) -> None:
+    (shop.path / "shop_server.py").rename(shop.path / "elsewhere.py")
+    result = run(shop)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["*reference_module='shop_server'*of shop: pytest finds no shop_server; *"]
+    )
+
+
+def test_whose_module_lies_in_a_folder_that_pytest_is_told_of(shop: pytest.Pytester) -> None:
+    server = shop.path / "server"
+    server.mkdir()
+    (shop.path / "shop_server.py").rename(server / "shop_server.py")
+    ini = "[pytest]\nasyncio_default_fixture_loop_scope = function\npythonpath = server\n"
+    (shop.path / "tox.ini").write_text(ini)
+    run(shop).assert_outcomes(passed=1)
 
 
 def test_without_a_server_in_python_says_where_it_runs(shop: pytest.Pytester) -> None:

@@ -88,6 +88,16 @@ def test_answers_that_took_long_hide_nothing() -> None:
         assert beyond(found, rate=RATE, burst=BURST) != (0, 0)
 
 
+def test_refusals_that_become_slow_hide_nothing() -> None:
+    """From four seconds on nobody is let through, and each answer takes 220 ms."""
+    begin = list(bucket([(5 * MS, MS, MS)] * 800, RATE, BURST, BURST))
+    rest = [
+        Answered(sent=moment, answered=moment + 220 * MS, let_through=False)
+        for moment in range(4 * SECOND, 13 * SECOND, 5 * MS)
+    ]
+    assert beyond([*begin, *rest], rate=RATE, burst=BURST)[1] > 400
+
+
 def test_a_right_one_is_measured_closely() -> None:
     """Two more or fewer in 10 s are the times on their way."""
     quick = [(5 * MS, MS, MS)] * 2000

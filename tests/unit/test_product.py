@@ -53,11 +53,17 @@ def test_its_scheme_is_its_own() -> None:
     [
         ({"seed_dir": "seed"}, r"ProductSpec\(seed_dir='seed'\) of shop: write Path"),
         ({"ready_path": "ready"}, r"ready_path='ready'\) of shop: it begins with a slash"),
+        ({"ready_path": None}, r"ready_path=None\) of shop: it begins with a slash"),
+        ({"version_path": "version"}, r"version_path='version'\) of shop: it begins with a slash"),
         ({"migrate_arguments": "migrate up"}, r"one by one, such as \(\"migrate\", \"up\"\)"),
+        ({"migrate_arguments": ("migrate", 1)}, r"one by one"),
+        ({"environment": {"SHOP_PORT": "1"}}, r"environment=\{.*\}\) of shop: write a function"),
         ({"identify": dict}, r"it reads what version_path answers, which is not given"),
+        ({"permissions": list}, r"it reads what authorised_path answers, which is not given"),
+        ({"required_permissions": {"buy"}}, r"write frozenset"),
         (
             {"required_permissions": frozenset({"buy"})},
-            r"what authorised_path answers, which is not",
+            r"what permissions reads, which is not given",
         ),
     ],
 )
@@ -66,13 +72,19 @@ def test_what_cannot_be_used_is_one_clear_error(fields: dict[str, Any], message:
         replace(SHOP, **fields)
 
 
-def test_variables_are_text() -> None:
-    numbers: Any = {"SHOP_PORT": 8080}
-    product = replace(SHOP, environment=lambda _: numbers)
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ({"SHOP_PORT": 8080}, r"SHOP_PORT is 8080, and .* write str"),
+        (None, r"of shop returns None; return a dict of variables"),
+    ],
+)
+def test_variables_are_text(made: Any, message: str) -> None:
+    product = replace(SHOP, environment=lambda _: made)
     setup = ServerSetup(
         host="h", port=8080, cert_path="", key_path="", database_url="", token="", secret=""
     )
-    with pytest.raises(ConfigurationError, match=r"SHOP_PORT is 8080, and .* write str"):
+    with pytest.raises(ConfigurationError, match=message):
         product.variables(setup)
 
 
