@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import ddsketch
 import numpy as np
@@ -44,6 +49,29 @@ def eventually(condition: Callable[[], object], patience: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline, "that never came"
         time.sleep(0.02)
+
+
+def interrupted(folder: Path, target: Target, *arguments: str, requests: int | None = 20) -> str:
+    """What a session says that Ctrl-C ends when the server was asked so often; None: it ends itself."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pytest", "-m", "scale", *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"COLUMNS": "120"},
+    )
+    try:
+        if requests is not None:
+            eventually(lambda: len(target.seen) >= requests or process.poll() is not None)
+            assert process.poll() is None, process.communicate()[0]
+            process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    return output
 
 
 @dataclass

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -12,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from .conftest import eventually
+from .conftest import interrupted
 
 if TYPE_CHECKING:
     from .conftest import Target
@@ -100,26 +97,8 @@ def test_a_failure_names_the_file(pytester: pytest.Pytester, storm: Target) -> N
 
 @pytest.mark.usefixtures("storm")
 def test_an_interrupted_run_exports_what_it_has(pytester: pytest.Pytester, storm: Target) -> None:
-    process = subprocess.Popen(
-        [
-            sys.executable, "-m", "pytest", "-m", "scale", "-k", "storm",
-            "--certload-export=npz", "--certload-duration=60s",
-        ],
-        cwd=pytester.path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | {"COLUMNS": "120"},
-    )  # fmt: skip
-    try:
-        eventually(lambda: len(storm.seen) >= 20 or process.poll() is not None)
-        assert process.poll() is None, process.communicate()[0]
-        process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    more = ("-k", "storm", "--certload-export=npz", "--certload-duration=60s")
+    interrupted(pytester.path, storm, *more)
     with np.load(pytester.path / "results" / "samples-storm.npz") as file:
         assert file["whole"].sum() >= 15
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from .conftest import Target, eventually
+from .conftest import Target, interrupted
 
 pytestmark = pytest.mark.usefixtures("load_test")
 
@@ -118,22 +114,7 @@ def test_an_interrupted_session_has_one(pytester: pytest.Pytester, target: Targe
             await load.constant_arrival_rate(ask, rate=50, duration="60s")
         """
     )
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-m", "scale", "test_long.py"],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        eventually(lambda: len(target.seen) >= 20 or process.poll() is not None)
-        assert process.poll() is None, process.communicate()
-        process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == 2
+    output = interrupted(pytester.path, target, "test_long.py")
     assert "report to look at: results/report.html" in output
     page = (Path("results") / "report.html").read_text("utf-8")
     assert "<h1>The load was interrupted</h1>" in page

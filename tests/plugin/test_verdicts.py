@@ -1,17 +1,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
 import xml.etree.ElementTree as ElementTree
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .conftest import FULL_DISK, eventually
+from .conftest import FULL_DISK, interrupted
 
 if TYPE_CHECKING:
     from .conftest import Target
@@ -1123,24 +1119,7 @@ def test_ctrl_c_keeps_the_partial_result(
     pytester.makepyfile(test_it=source)
     if requests is None:
         pytester.makeconftest(CTRL_C_AT_THE_END)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-m", "scale", "--junitxml=out.xml"],
-        cwd=pytester.path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | {"COLUMNS": "120"},
-    )
-    try:
-        if requests is not None:
-            eventually(lambda: len(target.seen) >= requests or process.poll() is not None)
-            assert process.poll() is None, process.communicate()[0]
-            process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    output = interrupted(pytester.path, target, "--junitxml=out.xml", requests=requests)
     document = summary(pytester)
     assert document["state"] == "interrupted"
     # What was on its way is not counted; 20 samples are the fewest that have a p95.
