@@ -30,6 +30,19 @@ NEEDED_FROM_OUTSIDE = (ddsketch, np, pq, pytest_certload.clients.http, pytest_ce
 __all__ = ["unhurried"]
 
 
+#: A conftest that runs a test which failed once more, as pytest-rerunfailures does.
+RERUN = """
+from _pytest.runner import runtestprotocol
+
+def pytest_runtest_protocol(item, nextitem):
+    reports = runtestprotocol(item, nextitem=nextitem, log=False)
+    if any(report.failed for report in reports):
+        item._initrequest()
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    return True
+"""
 #: A conftest by which no file can be put into its place once a test is called.
 FULL_DISK = """
 import errno, os

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import FULL_DISK, Target
+from .conftest import FULL_DISK, RERUN, Target
 from .test_state import write
 
 LOAD = """
@@ -277,20 +277,6 @@ async def test_storm(load, shop):
         outcome = run(pytester, target, tests)
         outcome.assert_outcomes(passed=1, errors=1)
         outcome.stdout.fnmatch_lines(["*ConfigurationError: the test is over*nothing would judge*"])
-
-
-RERUN = """
-from _pytest.runner import runtestprotocol
-
-def pytest_runtest_protocol(item, nextitem):
-    reports = runtestprotocol(item, nextitem=nextitem, log=False)
-    if any(report.failed for report in reports):
-        item._initrequest()
-        reports = runtestprotocol(item, nextitem=nextitem, log=False)
-    for report in reports:
-        item.ihook.pytest_runtest_logreport(report=report)
-    return True
-"""
 
 
 def test_a_test_that_is_run_again_is_saved_and_compared_as_the_same(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .conftest import FULL_DISK, interrupted
+from .conftest import FULL_DISK, RERUN, interrupted
 
 if TYPE_CHECKING:
     from .conftest import Target
@@ -350,21 +350,7 @@ class TestAGreenTestThatProvesNothing:
     def test_an_earlier_attempt_judges_no_later_one(
         self, pytester: pytest.Pytester, target: Target
     ) -> None:
-        """Where a plugin runs a test that failed once more, as pytest-rerunfailures does."""
-        pytester.makeconftest(
-            """
-            from _pytest.runner import runtestprotocol
-
-            def pytest_runtest_protocol(item, nextitem):
-                reports = runtestprotocol(item, nextitem=nextitem, log=False)
-                if any(report.failed for report in reports):
-                    item._initrequest()
-                    reports = runtestprotocol(item, nextitem=nextitem, log=False)
-                for report in reports:
-                    item.ihook.pytest_runtest_logreport(report=report)
-                return True
-            """
-        )
+        pytester.makeconftest(RERUN)
         after = (
             "ledger = load.ledger('orders')\n"
             "assert result.error_rate < 0.01\n"
