@@ -80,7 +80,7 @@ def _too_many(through: Sequence[Answered], begin: int, rate: float, left: int) -
         number - _whole(left + _tokens(rate, one.answered - begin))
         for number, one in enumerate(through, 1)
     )
-    return max(0, *numbers, 0)
+    return max(0, max(numbers, default=0))
 
 
 def _below(

@@ -49,8 +49,8 @@ __all__ = [
 def choose_provider(request: StackRequest, product: ProductSpec) -> tuple[str, str]:
     """Which provider will run, and why.  Bounded in time; nothing is pulled or started.
 
-    ``auto`` is external when a base URL is given, and a token if the product looks at it, docker when a daemon answers
-    and each image is there or its registry has it, and embedded otherwise.
+    ``auto`` is external when a base URL is given, and a token if the product looks at it; docker when a
+    daemon answers and each image is there or its registry has it; and embedded otherwise.
 
     Raises:
         ConfigurationError: The request's provider is none.

@@ -197,16 +197,13 @@ def wait_until_ready(
             answer = get(endpoint, product.ready_path, timeout=REQUEST_SECONDS)
             if answer.status == 200:
                 return
-            last, unanswered = (
-                f"{product.ready_path} answers {answer.status} {_excerpt(answer)}",
-                "",
-            )
+            last, hint = f"{product.ready_path} answers {answer.status} {_excerpt(answer)}", ""
         except Unreachable as error:
-            last, unanswered = f"{error.__cause__}", _scheme(endpoint)
+            last, hint = f"{error.__cause__}", _scheme(endpoint)
         if time.monotonic() >= deadline:
             raise StackError(
                 f"The {product.name} server is not ready after {timeout:g} s ({last}); "
-                f"if the machine is slow, raise --certload-boot-timeout.{unanswered} {last_words()}"
+                f"if the machine is slow, raise --certload-boot-timeout.{hint} {last_words()}"
             )
         time.sleep(POLL_SECONDS)
 
