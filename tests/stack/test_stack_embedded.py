@@ -21,7 +21,7 @@ import pytest
 from pytest_certload.certctl.product import AUTHORISED_PATH, PRODUCT, REFERENCE_MODULE, VERSION_PATH
 from pytest_certload.database import Database, run_sync
 from pytest_certload.errors import SeedError, StackError
-from pytest_certload.stack import Stack, StackRequest, open_stack
+from pytest_certload.stack import Stack, StackRequest, embedded, open_stack
 from pytest_certload.stack.model import AS_SEEDED
 from pytest_certload.stack.postgres import find_binaries
 from pytest_certload.stack.server import get
@@ -328,3 +328,13 @@ class TestThatIsInterrupted:
         session.wait(120)
         assert json.loads(results.read_text("utf-8"))["state"] == "interrupted"
         eventually(lambda: nothing_left(temporary))
+
+
+def test_connections_of_the_socket_that_is_handed_over_answer_without_delay() -> None:
+    """Whatever kind of socket the server takes it for."""
+    with (
+        embedded._listen(0) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
