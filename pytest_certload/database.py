@@ -48,6 +48,7 @@ _WITH = r"WITH(?:\s+RECURSIVE(?=\s+[\w\"])|(?!\s+RECURSIVE\b)(?=\s+[\w\"]))"
 _BEGINNING = re.compile(rf"\s*(?:{_WITH}(?P<more>)|(?P<first>)SELECT\b)", re.IGNORECASE)
 CONNECT_SECONDS = 10.0
 START_SECONDS = 5.0
+LOOK_SECONDS = 0.25
 _PROTOCOL_VIOLATION = "08P01"
 SETTINGS = (
     "shared_buffers",
@@ -379,7 +380,7 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     try:
         # An interruption may come in here too, with the coroutine at work already.
         thread.start()
-        runner.finished.wait()
+        runner.wait()
     except BaseException:
         runner.cancel()
         raise
@@ -392,7 +393,10 @@ class _Runner(Generic[T]):
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self._coroutine = coroutine
         self._ready = threading.Event()
-        self.finished = threading.Event()
+        self._ended = False
+        # Not an Event: one whose wait is interrupted twice may keep its lock (Python 3.11).
+        self._end = threading.Lock()
+        self._end.acquire()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[T] | None = None
         self._values: list[T] = []
@@ -405,7 +409,13 @@ class _Runner(Generic[T]):
             self._error = error
         finally:
             self._ready.set()
-            self.finished.set()
+            self._ended = True
+            self._end.release()
+
+    def wait(self) -> None:
+        """Wait for the end.  Looks up at times: a signal that comes just before a wait ends none."""
+        while not self._ended:
+            self._end.acquire(timeout=LOOK_SECONDS)
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -421,7 +431,7 @@ class _Runner(Generic[T]):
             # A closed loop says that the coroutine came to its end meanwhile.
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._task.cancel)
-        self.finished.wait()
+        self.wait()
 
     def result(self) -> T:
         if self._error is not None:

@@ -195,7 +195,11 @@ def _run(words: Sequence[str], log: int) -> int:
             process.wait(_PATIENCE_SECONDS)
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             process.terminate()
-            process.wait()
+            try:
+                process.wait(_PATIENCE_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
         raise
 
 

@@ -6,6 +6,7 @@ import base64
 import itertools
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from typing import Any, Self
 
 __all__ = ["Browser", "chromium"]
 
+_PATIENCE_SECONDS = 60
 # The browser reads commands from descriptor 3 and answers on 4.
 _HAND_OVER = """
 import os, sys
@@ -215,6 +217,9 @@ class Browser:
 
     def _read(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
+            if not select.select([self._in], [], [], _PATIENCE_SECONDS)[0]:
+                self._process.kill()
+                raise TimeoutError("Chromium does not answer")
             data = os.read(self._in, 1 << 20)
             if not data:
                 raise EOFError("Chromium ended")

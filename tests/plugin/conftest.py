@@ -140,9 +140,9 @@ def target() -> Iterator[Target]:
         loop.run_until_complete(runner.cleanup())
         loop.close()
 
-    thread = threading.Thread(target=serve)
+    thread = threading.Thread(target=serve, daemon=True)
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     yield found
     loop.call_soon_threadsafe(loop.stop)
     thread.join()

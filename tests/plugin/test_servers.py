@@ -91,9 +91,9 @@ class Secure:
             loop.run_until_complete(runner.cleanup())
             loop.close()
 
-        thread = threading.Thread(target=serve)
+        thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        assert ready.wait(10)
+        assert ready.wait(60)
         try:
             yield
         finally:

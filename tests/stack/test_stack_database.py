@@ -243,3 +243,18 @@ class TestRunSync:
         with default_interrupts(), pytest.raises(KeyboardInterrupt):
             run_sync(hang())
         assert steps == ["cleaned up"]
+
+    async def test_an_interruption_that_ends_no_wait_is_seen(self) -> None:
+        """Such as one that comes just before the wait: here another thread gets the signal."""
+
+        async def hang() -> None:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.Event().wait()
+
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            with default_interrupts(), pytest.raises(KeyboardInterrupt):
+                run_sync(hang())
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -181,9 +181,9 @@ def serving(context: ssl.SSLContext | None) -> Iterator[int]:
             await stop.wait()
 
     stop = asyncio.Event()
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
     thread.start()
-    ready.wait(10)
+    assert ready.wait(60)
     try:
         yield ports[0]
     finally:
