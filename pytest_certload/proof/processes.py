@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import threading
 import time
@@ -247,10 +248,15 @@ class ProcessWitness:
             found = PartDeath(
                 name=track.meter.name, at=track.died_at, how=death.how, log=track.meter.log()
             )
-            self._loop.call_soon_threadsafe(self._notice, found)
+            self._call(self._notice, found)
 
     def _tell(self, event: asyncio.Event) -> None:
-        self._loop.call_soon_threadsafe(event.set)
+        self._call(event.set)
+
+    def _call(self, function: Callable[..., None], *arguments: object) -> None:
+        # In a loop that is closed nobody waits any more: the load was cut short.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(function, *arguments)
 
     # In the event loop again.
 

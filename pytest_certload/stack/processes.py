@@ -24,6 +24,7 @@ from pathlib import Path
 from pytest_certload.errors import StackError
 
 from . import guard as guard_script
+from .interruptions import keeping_interruptions
 
 __all__ = ["Account", "Child", "Workspace", "last_lines", "open_workspace"]
 
@@ -240,7 +241,8 @@ def open_workspace() -> Iterator[Workspace]:
                 f"No temporary directory can be made in {directory.parent} ({error.strerror}); "
                 "set TMPDIR to a directory that can be written to."
             ) from error
-        yield workspace
+        with keeping_interruptions():
+            yield workspace
         # If somebody still writes there, the guard has more patience.
         with contextlib.suppress(OSError):
             shutil.rmtree(directory)

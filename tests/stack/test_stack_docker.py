@@ -28,6 +28,7 @@ from pytest_certload.stack.containers.images import _build, build_reference_imag
 from pytest_certload.stack.daemons import Handshake
 from pytest_certload.stack.server import get
 from tests.stack.handshakes import ask, context_for
+from tests.stack.sessions import exit_code_of
 
 REQUEST = StackRequest(
     provider="docker", server_image="reference", postgres_image="certload-postgres:15"
@@ -483,13 +484,13 @@ class TestThatIsInterrupted:
     ) -> None:
         eventually(lambda: moment in (tmp_path / "log").read_text())
         session.send_signal(signal.SIGINT)
-        assert session.wait(60) == pytest.ExitCode.INTERRUPTED
+        assert exit_code_of(session, tmp_path / "log") == pytest.ExitCode.INTERRUPTED
 
     def test_during_load(self, session: subprocess.Popen[str], tmp_path: Path) -> None:
         eventually(lambda: (tmp_path / "loaded").exists() or session.poll() is not None)
         assert session.poll() is None, (tmp_path / "log").read_text()
         session.send_signal(signal.SIGINT)
-        assert session.wait(60) == pytest.ExitCode.INTERRUPTED
+        assert exit_code_of(session, tmp_path / "log") == pytest.ExitCode.INTERRUPTED
         document = json.loads((tmp_path / "results" / "summary-storm.json").read_text("utf-8"))
         assert document["state"] == "interrupted"
 

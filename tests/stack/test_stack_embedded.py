@@ -25,6 +25,7 @@ from pytest_certload.stack import Stack, StackRequest, embedded, open_stack
 from pytest_certload.stack.model import AS_SEEDED
 from pytest_certload.stack.postgres import find_binaries
 from pytest_certload.stack.server import get
+from tests.stack.sessions import exit_code_of
 
 ROOT = Path(__file__).parents[2]
 REQUEST = StackRequest(provider="embedded")
@@ -292,7 +293,7 @@ class TestThatIsInterrupted:
     ) -> None:
         eventually(lambda: moment in (tmp_path / "log").read_text())
         session.send_signal(signal.SIGINT)
-        assert session.wait(120) == pytest.ExitCode.INTERRUPTED
+        assert exit_code_of(session, tmp_path / "log") == pytest.ExitCode.INTERRUPTED
         eventually(lambda: nothing_left(temporary))
 
     def test_during_load_keeps_the_partial_result(
@@ -301,7 +302,7 @@ class TestThatIsInterrupted:
         eventually(lambda: (tmp_path / "loaded").exists() or session.poll() is not None)
         assert session.poll() is None, (tmp_path / "log").read_text()
         session.send_signal(signal.SIGINT)
-        assert session.wait(120) == pytest.ExitCode.INTERRUPTED
+        assert exit_code_of(session, tmp_path / "log") == pytest.ExitCode.INTERRUPTED
         document = json.loads((tmp_path / "results" / "summary-storm.json").read_text("utf-8"))
         assert document["state"] == "interrupted"
         assert document["finished"] >= 20
@@ -325,7 +326,7 @@ class TestThatIsInterrupted:
         results = tmp_path / "results" / "summary-storm.json"
         eventually(results.exists)
         session.send_signal(signal.SIGINT)
-        session.wait(120)
+        exit_code_of(session, tmp_path / "log")
         assert json.loads(results.read_text("utf-8"))["state"] == "interrupted"
         eventually(lambda: nothing_left(temporary))
 

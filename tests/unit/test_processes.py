@@ -6,6 +6,7 @@ import asyncio
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -304,6 +305,35 @@ class TestTheWitness:
             await witness.doomed()
         await witness.end(Proof())
         assert str(witness.deaths[0]) == "the server was dead before the load (killed by SIGKILL)"
+
+    def test_that_was_cut_short_in_a_reading_tells_nobody(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        raised: list[object] = []
+        monkeypatch.setattr(threading, "excepthook", raised.append)
+        reading, go_on = threading.Event(), threading.Event()
+        read = OwnMeter.read
+
+        def held_up(meter: OwnMeter) -> Reading | None:
+            if witness._stop.is_set():
+                reading.set()
+                go_on.wait(60)
+            return read(meter)
+
+        witness = ProcessWitness()
+        monkeypatch.setattr(OwnMeter, "read", held_up)
+
+        async def load() -> None:
+            await witness.begin()
+            ending = asyncio.create_task(witness.end(Proof()))
+            await asyncio.to_thread(reading.wait, 60)
+            ending.cancel()
+
+        asyncio.run(load())
+        go_on.set()
+        witness._thread.join(60)
+        assert not witness._thread.is_alive()
+        assert not raised
 
     @pytest.mark.asyncio
     async def test_has_the_generator_alone_without_a_stack(self) -> None:
