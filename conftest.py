@@ -18,6 +18,9 @@ pytest_plugins = ["pytester"]
 MAY_SKIP = ("needs Windows", "needs macOS")
 NO_SKIPS = "CERTLOAD_CI_REQUIRE_DOCKER"
 
+# In seconds; no test takes a tenth of it. One that hangs is to be named, with its stacks.
+HANGS = 600
+
 TESTS = Path(__file__).parent / "tests"
 
 if find_spec("hypothesis"):  # load tests alone need none
@@ -39,6 +42,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if collection_path.parent != TESTS or collection_path.name == "scale":
         return None
     return True if names_scale(config.option.markexpr) else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Load takes as long as it is asked to; other tests have a limit, where pytest-timeout is installed."""
+    if config.pluginmanager.hasplugin("timeout"):
+        for item in items:
+            if item.get_closest_marker("scale") is None:
+                item.add_marker(pytest.mark.timeout(HANGS))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import signal
@@ -29,6 +30,7 @@ _DONE = "rung.json"
 _TAKEN = "--certload-results"
 _LAST_LINES = 5
 _PATIENCE_SECONDS = 20.0
+_LOOK_SECONDS = 1.0
 # Pytest's exit codes of sessions in which tests were run: all passed, some failed.
 _RAN = (0, 1)
 
@@ -187,7 +189,7 @@ def _run(words: Sequence[str], log: int) -> int:
         process_group=0,
     )
     try:
-        return process.wait()
+        return _wait(process)
     except BaseException:
         process.send_signal(signal.SIGINT)
         # What it leaves behind is stopped by the stack's guard.
@@ -197,10 +199,17 @@ def _run(words: Sequence[str], log: int) -> int:
             process.terminate()
             try:
                 process.wait(_PATIENCE_SECONDS)
-            except subprocess.TimeoutExpired:
+            except (subprocess.TimeoutExpired, KeyboardInterrupt):
                 process.kill()
                 process.wait()
         raise
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    # Looks up at times: a signal that comes just before a wait ends none.
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(_LOOK_SECONDS)
 
 
 def _read(folder: Path) -> list[RunRecord]:

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pytest_certload.errors import ConfigurationError
 
 from .hosts import check_host
+from .interruptions import keeping_interruptions
 from .model import (
     PROVIDERS,
     Endpoint,
@@ -91,9 +92,9 @@ def open_stack(
         StackError: Something cannot be started, reached or trusted.
         SeedError: The seeds cannot be applied.
     """
-    provider, reason = choose_provider(request, product)
-    announce(f"stack: {provider} ({reason})")
-    with ExitStack() as stack:
+    with keeping_interruptions(), ExitStack() as stack:
+        provider, reason = choose_provider(request, product)
+        announce(f"stack: {provider} ({reason})")
         if provider == "docker":
             from .containers import ImageUnavailable
 

@@ -22,14 +22,8 @@ def keeping_interruptions() -> Iterator[None]:
     before = sys.unraisablehook
 
     def keep(dropped: sys.UnraisableHookArgs) -> None:
-        if not issubclass(dropped.exc_type, KeyboardInterrupt):
+        if not (dropped.exc_type is KeyboardInterrupt and _in_main_thread() and _send_again()):
             before(dropped)
-            return
-        # By another thread, as it would be dropped again in here. Not one of `threading`: who was
-        # interrupted may hold its locks.
-        _thread.start_new_thread(
-            signal.pthread_kill, (threading.main_thread().ident or 0, signal.SIGINT)
-        )
 
     sys.unraisablehook = keep
     try:
@@ -38,3 +32,17 @@ def keeping_interruptions() -> Iterator[None]:
         # Not if somebody else has put a hook of their own there meanwhile, which may call this one.
         if sys.unraisablehook is keep:
             sys.unraisablehook = before
+
+
+def _in_main_thread() -> bool:
+    return threading.get_ident() == threading.main_thread().ident
+
+
+def _send_again() -> bool:
+    # By another thread, as it would be dropped again in here. Not one of `threading`: who was
+    # interrupted may hold its locks.
+    try:
+        _thread.start_new_thread(signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
+    except RuntimeError:
+        return False
+    return True

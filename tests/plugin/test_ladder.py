@@ -11,9 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from pytest_certload.cli import main
+from pytest_certload.ladder import climb
 
 if TYPE_CHECKING:
     from .conftest import Target
@@ -150,6 +152,33 @@ def test_an_interruption_reaches_the_session_and_what_ended_is_kept(
     assert rung["name"] == "first"
     summary = json.loads((shop / "out" / "second" / "summary-long.json").read_text())
     assert summary["state"] == "interrupted"
+
+
+DEAF = """
+    import os, pathlib, signal, time
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    pathlib.Path("new").write_text(str(os.getpid()))
+    pathlib.Path("new").rename("pid")
+    time.sleep(600)
+"""
+
+
+def test_a_session_that_ends_at_nothing_else_is_killed(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytester.makeconftest(DEAF)
+    pid = pytester.path / "pid"
+
+    def interrupted(process: subprocess.Popen[bytes]) -> int:
+        eventually(pid.exists)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(climb, "_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(climb, "_wait", interrupted)
+    with (pytester.path / "log").open("w") as log, pytest.raises(KeyboardInterrupt):
+        climb._run([], log.fileno())
+    assert not psutil.pid_exists(int(pid.read_text()))
 
 
 def eventually(condition: Callable[[], bool]) -> None:

@@ -326,7 +326,7 @@ class TestTheWitness:
         async def load() -> None:
             await witness.begin()
             ending = asyncio.create_task(witness.end(Proof()))
-            await asyncio.to_thread(reading.wait, 60)
+            assert await asyncio.to_thread(reading.wait, 60)
             ending.cancel()
 
         asyncio.run(load())
