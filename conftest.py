@@ -18,7 +18,7 @@ pytest_plugins = ["pytester"]
 MAY_SKIP = ("needs Windows", "needs macOS")
 NO_SKIPS = "CERTLOAD_CI_REQUIRE_DOCKER"
 
-# In seconds; no test takes a tenth of it. One that hangs is to be named, with its stacks.
+# In seconds; no test takes half of it. One that hangs is to be named, with its stacks.
 HANGS = 600
 
 TESTS = Path(__file__).parent / "tests"
