@@ -1,4 +1,4 @@
-"""What becomes of a Ctrl-C that Python drops? It is sent again."""
+"""What becomes of a Ctrl-C that Python drops, and of one that comes at a bad moment?"""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
-__all__ = ["keeping_interruptions"]
+__all__ = ["deferring_interruptions", "keeping_interruptions"]
 
 
 @contextmanager
@@ -32,6 +33,31 @@ def keeping_interruptions() -> Iterator[None]:
         # Not if somebody else has put a hook of their own there meanwhile, which may call this one.
         if sys.unraisablehook is keep:
             sys.unraisablehook = before
+
+
+@contextmanager
+def deferring_interruptions() -> Iterator[None]:
+    """Let an interruption of the main thread wait for the end of the body; a second one does not wait."""
+    before = signal.getsignal(signal.SIGINT)
+    # Other threads are not interrupted, and what is not Python's cannot be put back.
+    if not _in_main_thread() or before is None:
+        yield
+        return
+    noted = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal noted
+        if noted and callable(before):
+            before(number, frame)
+        noted = True
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if noted:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _in_main_thread() -> bool:

@@ -22,10 +22,11 @@ from pytest_certload.certctl.product import AUTHORISED_PATH, PRODUCT
 from pytest_certload.database import Database, run_sync
 from pytest_certload.errors import StackError
 from pytest_certload.stack import Stack, StackRequest, choose_provider, open_stack
-from pytest_certload.stack.containers import provider
+from pytest_certload.stack.containers import provider, running
 from pytest_certload.stack.containers.daemon import connect
 from pytest_certload.stack.containers.images import _build, build_reference_image
 from pytest_certload.stack.daemons import Handshake
+from pytest_certload.stack.processes import open_workspace
 from pytest_certload.stack.server import get
 from tests.stack.handshakes import ask, context_for
 from tests.stack.sessions import exit_code_of
@@ -450,6 +451,27 @@ class TestThatDies:
 
 
 class TestThatIsInterrupted:
+    def test_what_a_request_that_was_under_way_makes_later_is_found(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(running, "remove_all", lambda client, run: None)
+        before = traces()
+        made: list[str] = []
+
+        def interrupted() -> None:
+            with (
+                open_workspace() as workspace,
+                connect(60) as client,
+                running.open_run(client, workspace),
+            ):
+                made.extend(traces())
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+        assert made != before
+        assert traces() == before
+
     @pytest.fixture
     def session(self, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         (tmp_path / "test_storm.py").write_text(STORM)

@@ -1,4 +1,4 @@
-"""A Ctrl-C that Python drops is not lost."""
+"""A Ctrl-C that Python drops is not lost, and one that would be at a bad moment waits."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import signal
 import sys
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pytest_certload.stack.interruptions import keeping_interruptions
+from pytest_certload.stack.interruptions import deferring_interruptions, keeping_interruptions
 from pytest_certload.stack.processes import open_workspace
 
 
@@ -72,3 +73,49 @@ def test_a_hook_that_came_meanwhile_stays(monkeypatch: pytest.MonkeyPatch) -> No
 def test_while_something_of_a_stack_is_there_none_is_lost() -> None:
     with pytest.raises(KeyboardInterrupt), open_workspace():
         interrupt_a_callback()
+
+
+def deferred(*parts: Callable[[], object]) -> None:
+    with deferring_interruptions():
+        for part in parts:
+            part()
+
+
+def interrupt() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+class TestOneThatWaits:
+    def test_comes_when_the_body_is_over(self) -> None:
+        steps: list[str] = []
+        with pytest.raises(KeyboardInterrupt):
+            deferred(interrupt, lambda: steps.append("over"))
+        assert steps == ["over"]
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    def test_hides_no_error_of_the_body(self) -> None:
+        with pytest.raises(KeyboardInterrupt) as caught:
+            deferred(interrupt, lambda: 1 / 0)
+        assert isinstance(caught.value.__context__, ZeroDivisionError)
+
+    def test_is_followed_by_one_that_does_not(self) -> None:
+        steps: list[str] = []
+        with pytest.raises(KeyboardInterrupt):
+            deferred(
+                interrupt, lambda: steps.append("first"), interrupt, lambda: steps.append("second")
+            )
+        assert steps == ["first"]
+
+    def test_is_another_handlers_where_there_is_one(self) -> None:
+        told: list[int] = []
+        signal.signal(signal.SIGINT, lambda number, frame: told.append(number))
+        deferred(interrupt, lambda: told.append(0))
+        assert told == [0, signal.SIGINT]
+
+    def test_is_nothing_to_other_threads(self) -> None:
+        def ask() -> object:
+            with deferring_interruptions():
+                return signal.getsignal(signal.SIGINT)
+
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(ask).result() is signal.default_int_handler

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -16,6 +15,7 @@ from testcontainers.core.docker_client import DockerClient, get_docker_host
 
 from pytest_certload.errors import StackError
 from pytest_certload.stack.hosts import is_loopback_host
+from pytest_certload.stack.interruptions import deferring_interruptions
 
 __all__ = [
     "DOCKER_ERRORS",
@@ -143,8 +143,8 @@ def carry_out(request: Callable[[], T]) -> T:
     An interruption (Ctrl-C) is raised when the daemon has answered: it carries out also the
     request of a sender that no longer listens, and what comes of that nobody would remove.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="certload-docker") as pool:
-        return pool.submit(request).result()
+    with deferring_interruptions():
+        return request()
 
 
 def remove_all(client: docker.DockerClient, run: str) -> None:

@@ -89,12 +89,14 @@ def open_run(client: docker.DockerClient, workspace: Workspace) -> Iterator[Run]
         with explaining("The network of the stack cannot be made"):
             carry_out(lambda: client.networks.create(run.name, driver="bridge", labels=run.labels))
         yield run
-    except BaseException:
+    except BaseException as error:
         # What went wrong is worth more than that it could not be cleared up, which the guard tries again
         # and tells.
         with contextlib.suppress(StackError):
             remove_all(client, run.name)
-            workspace.forget(key)
+            # An interruption may have left a request with the daemon: what comes of that the guard finds.
+            if isinstance(error, Exception):
+                workspace.forget(key)
         raise
     remove_all(client, run.name)
     workspace.forget(key)
