@@ -241,6 +241,7 @@ def open_workspace() -> Iterator[Workspace]:
                 f"No temporary directory can be made in {directory.parent} ({error.strerror}); "
                 "set TMPDIR to a directory that can be written to."
             ) from error
+        # Once more than `open_stack` does: daemons are started without a stack, too.
         with keeping_interruptions():
             yield workspace
         # If somebody still writes there, the guard has more patience.
